@@ -1,0 +1,2 @@
+//! The `datadog-traceroute` command.
+fn main() {}

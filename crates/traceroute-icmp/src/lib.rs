@@ -1,0 +1,1 @@
+//! The icmp method: builds probes and matches their replies.

@@ -1,0 +1,1 @@
+//! Packet I/O: the shared capture, raw sinks, time stamps, leases.

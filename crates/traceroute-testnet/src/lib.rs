@@ -1,0 +1,1 @@
+//! Simulated and real test networks. Not published.

@@ -1,0 +1,1 @@
+//! The udp method: builds probes and matches their replies.

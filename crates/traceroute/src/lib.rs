@@ -1,0 +1,1 @@
+//! Path tracing as a library: a Tracer, a Request, events and results.
