@@ -1,2 +1,120 @@
 //! The `datadog-traceroute` command.
-fn main() {}
+
+mod args;
+mod signals;
+mod usage;
+
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use traceroute::{Error, InvalidRequest, Request, Results, Style, Tracer, write_json};
+use tracing::{Level, trace};
+
+use crate::args::{Args, Command};
+use crate::signals::Signals;
+
+/// What a shell reports of a process that a signal has ended: 128 and the signal's number.
+const ENDED_BY_SIGNAL: u8 = 128;
+
+/// How a trace came to its end.
+enum Outcome {
+    Complete(Result<Results, Error>),
+    /// By the signal with this number.
+    Interrupted(u8, Result<Results, Error>),
+}
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) if error.use_stderr() => return fail(&usage::one_line(&error)),
+        Err(help) => return finish(write!(io::stdout(), "{}", help.render())),
+    };
+    match args.command {
+        Some(Command::Version) => return finish(writeln!(io::stdout(), "{}", env!("VERSION_LINE"))),
+        Some(Command::Completion { .. }) => {
+            return fail(&InvalidRequest::NotAvailable { what: "completion".into() }.to_string());
+        }
+        None => {}
+    }
+    if args.verbose {
+        log_everything();
+    }
+    let request = match args.request() {
+        Ok(request) => request,
+        Err(reason) => return fail(&reason),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("failed to run traceroute: {error}")),
+    };
+    match runtime.block_on(run(request)) {
+        Outcome::Complete(Ok(results)) => finish(write_results(&results)),
+        Outcome::Complete(Err(error)) => fail(&format!("failed to run traceroute: {error}")),
+        Outcome::Interrupted(signal, outcome) => {
+            if let Ok(results) = outcome {
+                report("interrupted: these results are incomplete");
+                finish(write_results(&results));
+            } else {
+                report("interrupted before anything was learnt");
+            }
+            ExitCode::from(ENDED_BY_SIGNAL + signal)
+        }
+    }
+}
+
+/// Traces to the end, or until the first signal.
+async fn run(request: Request) -> Outcome {
+    let mut signals = Signals::listen();
+    let building = async { Tracer::builder().build().await?.start(request) };
+    let mut trace = tokio::select! {
+        trace = building => match trace {
+            Ok(trace) => trace,
+            Err(error) => return Outcome::Complete(Err(error)),
+        },
+        signal = signals.next() => return Outcome::Interrupted(signal, Err(Error::Stopped)),
+    };
+    loop {
+        tokio::select! {
+            event = trace.next_event() => match event {
+                Some(event) => trace!(?event),
+                None => return Outcome::Complete(trace.finish().await),
+            },
+            signal = signals.next() => return Outcome::Interrupted(signal, trace.stop().await),
+        }
+    }
+}
+
+fn write_results(results: &Results) -> io::Result<()> {
+    let mut output = BufWriter::new(io::stdout().lock());
+    write_json(results, Style::Pretty, &mut output)?;
+    output.flush()
+}
+
+/// The exit status after writing to standard output. A reader that has seen enough is a normal end.
+fn finish(written: io::Result<()>) -> ExitCode {
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            fail(&format!("failed to write the results: {error}"))
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn fail(reason: &str) -> ExitCode {
+    report(&format!("Error: {reason}"));
+    ExitCode::FAILURE
+}
+
+/// Where standard error is closed there is nobody to tell.
+fn report(line: &str) {
+    writeln!(io::stderr(), "{line}").unwrap_or_default();
+}
+
+fn log_everything() {
+    tracing_subscriber::fmt()
+        .with_max_level(Level::TRACE)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
+}

@@ -1,1 +1,179 @@
-//! The icmp method: builds probes and matches their replies.
+//! The ICMP method: echo requests, which the target answers with echo replies.
+//!
+//! # What a probe carries
+//!
+//! | where | what | why |
+//! |---|---|---|
+//! | echo id | leased by the run | names the run; hashed, so constant |
+//! | echo sequence | the nonce's base plus the probe's number | names the probe within the 8 bytes that every router quotes |
+//! | ICMP checksum | constant, and different from run to run | hashed by load balancers as if it were a port; checked in quotes |
+//! | IPv4 identification, IPv6 flow label | the nonce's label | names the run where a NAT rewrote the id |
+//! | payload | the nonce's token, and the complement of the sequence, which keeps the checksum constant | checked in echo replies, and where it is quoted |
+//!
+//! # What answers
+//!
+//! Routers answer with time exceeded, the target with an echo reply. Only a reply from the target's own address with
+//! the right id, sequence and payload counts.
+#![no_std]
+#![forbid(unsafe_code)]
+
+use core::net::{IpAddr, SocketAddr};
+
+use traceroute_core::{
+    Captured, Direction, FlowKey, Identity, ProbeId, ProbeProtocol, ProbeResponse, Protocol, ReplyKind,
+};
+use traceroute_wire::{Datagram, Echo, Endpoints, IcmpError, IcmpMessage, IpHeader, QuotedEcho, Sum, icmp};
+
+const TOKEN_LEN: usize = 8;
+const PAYLOAD_LEN: usize = TOKEN_LEN + 2;
+
+/// The probes of one run.
+#[derive(Clone, Debug)]
+pub struct IcmpProbes {
+    endpoints: Endpoints,
+    identity: Identity,
+    flows: [FlowKey; 1],
+}
+
+impl IcmpProbes {
+    /// Probes from `source` to the identity's target. `None` if they are of different families.
+    #[must_use]
+    pub fn new(source: IpAddr, identity: Identity) -> Option<Self> {
+        Some(Self {
+            endpoints: Endpoints::new(source, identity.remote)?,
+            identity,
+            flows: [identity.flow_key(Protocol::Icmp)],
+        })
+    }
+
+    fn label(&self) -> u32 {
+        self.flows[0].label
+    }
+
+    fn sequence(&self, probe: ProbeId) -> u16 {
+        self.identity.nonce.base.wrapping_add(probe.index())
+    }
+
+    fn probe_with(&self, sequence: u16) -> Option<ProbeId> {
+        ProbeId::from_index(0, sequence.wrapping_sub(self.identity.nonce.base))
+    }
+
+    fn payload(&self, sequence: u16) -> [u8; PAYLOAD_LEN] {
+        let mut payload = [0; PAYLOAD_LEN];
+        payload[..TOKEN_LEN].copy_from_slice(&self.identity.nonce.token.to_be_bytes());
+        payload[TOKEN_LEN..].copy_from_slice(&(-Sum::word(sequence)).value().to_be_bytes());
+        payload
+    }
+
+    /// What is there of a payload agrees with the probe's.
+    fn carries(&self, sequence: u16, payload: &[u8]) -> bool {
+        let expected = self.payload(sequence);
+        let there = payload.len().min(PAYLOAD_LEN);
+        payload[..there] == expected[..there]
+    }
+
+    /// The probe of which `echo` is a copy on its way out.
+    fn probe_of(&self, header: &IpHeader, echo: &Echo<'_>) -> Option<ProbeId> {
+        let ours = header.endpoints.destination() == self.identity.remote
+            && (echo.id == self.identity.local || header.label == self.label())
+            && echo.payload.len() >= PAYLOAD_LEN
+            && self.carries(echo.sequence, echo.payload);
+        if ours { self.probe_with(echo.sequence) } else { None }
+    }
+
+    /// The checksum of a quote says what the message was as a whole, whatever id a NAT has given it.
+    fn checksum_agrees(&self, endpoints: Endpoints, id: u16, echo: &QuotedEcho<'_>, sequence: u16) -> bool {
+        let payload = Sum::bytes(&self.payload(sequence));
+        let expected = icmp::echo_request_sum(endpoints, id, sequence, PAYLOAD_LEN, payload);
+        Sum::covered_by(echo.checksum) == expected
+    }
+
+    fn match_error(
+        &self,
+        reply: &Captured<'_>,
+        datagram: &Datagram<'_>,
+        error: &IcmpError<'_>,
+    ) -> Option<ProbeResponse> {
+        let header = &error.quoted.header;
+        let endpoints = header.endpoints;
+        let echo = error.quoted.echo_request()?;
+        let (id, sequence) = (echo.id?, echo.sequence?);
+        let as_sent = endpoints.source() == self.endpoints.source() && id == self.identity.local;
+        let ours = endpoints.destination() == self.identity.remote
+            && (as_sent || header.label == self.label())
+            && self.checksum_agrees(endpoints, id, &echo, sequence)
+            && self.carries(sequence, echo.payload);
+        if !ours {
+            return None;
+        }
+        let rewritten = (!as_sent).then(|| SocketAddr::new(endpoints.source(), id));
+        Some(ProbeResponse::from_error(self.probe_with(sequence)?, reply, datagram, error, rewritten))
+    }
+
+    fn match_echo_reply(
+        &self,
+        reply: &Captured<'_>,
+        datagram: &Datagram<'_>,
+        echo: &Echo<'_>,
+    ) -> Option<ProbeResponse> {
+        let ours = datagram.source() == self.identity.remote
+            && datagram.destination() == self.endpoints.source()
+            && echo.id == self.identity.local
+            && echo.payload.len() >= PAYLOAD_LEN
+            && self.carries(echo.sequence, echo.payload);
+        if !ours {
+            return None;
+        }
+        Some(ProbeResponse {
+            probe: Some(self.probe_with(echo.sequence)?),
+            from: datagram.source(),
+            kind: ReplyKind::EchoReply,
+            stamp: reply.stamp,
+            ttl: datagram.header.ttl,
+            quoted: None,
+        })
+    }
+}
+
+impl ProbeProtocol for IcmpProbes {
+    fn flows(&self) -> &[FlowKey] {
+        &self.flows
+    }
+
+    fn encode<'b>(&mut self, probe: ProbeId, buffer: &'b mut [u8]) -> &'b [u8] {
+        let header = IpHeader {
+            endpoints: self.endpoints,
+            ttl: probe.ttl.get(),
+            protocol: icmp::protocol_number(self.endpoints),
+            label: self.label(),
+            dont_fragment: false,
+        };
+        let sequence = self.sequence(probe);
+        let payload = self.payload(sequence);
+        let length = icmp::write_echo_request(&header, self.identity.local, sequence, &payload, buffer);
+        &buffer[..length]
+    }
+
+    fn match_sent(&self, own: &Captured<'_>) -> Option<ProbeId> {
+        if own.direction != Direction::Sent {
+            return None;
+        }
+        let datagram = Datagram::parse(own.datagram)?;
+        match IcmpMessage::parse(&datagram)? {
+            IcmpMessage::EchoRequest(echo) => self.probe_of(&datagram.header, &echo),
+            _ => None,
+        }
+    }
+
+    fn match_reply(&self, reply: &Captured<'_>) -> Option<ProbeResponse> {
+        if reply.direction != Direction::Received {
+            return None;
+        }
+        let datagram = Datagram::parse(reply.datagram)?;
+        match IcmpMessage::parse(&datagram)? {
+            IcmpMessage::Error(error) => self.match_error(reply, &datagram, &error),
+            IcmpMessage::EchoReply(echo) => self.match_echo_reply(reply, &datagram, &echo),
+            IcmpMessage::EchoRequest(_) => None,
+        }
+    }
+}

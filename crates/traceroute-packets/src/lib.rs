@@ -1,1 +1,27 @@
 //! Packet I/O: the shared capture, raw sinks, time stamps, leases.
+//!
+//! A [`Network`] is the packet I/O of one network namespace: **one capture** for all runs and both families, whose
+//! packets a task hands to the runs they can concern ([`Capture`], [`Subscription`]); one **sink**; and the
+//! **leases** of ports and echo ids ([`Leases`]). A [`PacketDriver`] brings a method, a subscription and the sink
+//! together for one run.
+//!
+//! [`Network::open`] is the real one. [`Network::assemble`] takes any source, sink and host instead: a simulated
+//! network, a pcap file.
+
+mod capture;
+mod clock;
+mod driver;
+pub mod filter;
+mod host;
+mod lease;
+mod network;
+mod platform;
+mod sink;
+
+pub use capture::{Capture, Subscription};
+pub use clock::Clock;
+pub use driver::PacketDriver;
+pub use host::{Host, Job, PortHold};
+pub use lease::{Blocks, Entropy, Lease, Leases};
+pub use network::{Network, NetworkOptions, Parts};
+pub use sink::SharedSink;

@@ -1,0 +1,266 @@
+//! Identities: what tells the probes of one run from everybody else's, and the pool that lends them.
+//!
+//! An identity is a local port or echo id, the target, and a [`Nonce`]. Two live runs of a pool never share local and
+//! target, so an answer that quotes nothing but ports still finds its run. When a run ends, its identity stays in
+//! quarantine: the same local may serve the next run toward the same target, but never with the same nonce, so that a
+//! late reply to yesterday's run is nobody's.
+
+use alloc::collections::VecDeque;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use hashbrown::{HashMap, HashSet};
+use traceroute_wire::Timestamp;
+
+use crate::Protocol;
+
+/// How long a released identity is not lent again. Replies later than that are not seen in practice: routers hold
+/// packets for seconds.
+pub const QUARANTINE: Duration = Duration::from_secs(60);
+
+/// The random part of an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Nonce {
+    /// Goes into the IP header: the identification of IPv4 (its low 16 bits), the flow label of IPv6 (20 bits). Never
+    /// zero in either, because the kernel replaces an identification of zero.
+    pub label: u32,
+    /// Where the probes' numbers start: the echo sequence, or the sum of the UDP payload.
+    pub base: u16,
+    /// Goes into the payload, where it is checked if it is quoted or echoed.
+    pub token: u64,
+}
+
+impl Nonce {
+    /// A nonce from random bits.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the parts are cut out of the bits")]
+    pub const fn from_entropy(bits: u64, token: u64) -> Self {
+        let label = bits as u32 & 0xf_ffff;
+        Self { label: if label & 0xffff == 0 { label | 1 } else { label }, base: (bits >> 32) as u16, token }
+    }
+
+    /// The label as the header of this family carries it.
+    #[must_use]
+    pub const fn header_label(&self, remote: IpAddr) -> u32 {
+        match remote {
+            IpAddr::V4(_) => self.label & 0xffff,
+            IpAddr::V6(_) => self.label,
+        }
+    }
+}
+
+/// What a run's probes carry and their answers are known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The local port or the echo id.
+    pub local: u16,
+    /// The target.
+    pub remote: IpAddr,
+    /// The random part.
+    pub nonce: Nonce,
+}
+
+type Taken = (u16, IpAddr);
+type Spent = (u16, IpAddr, u32);
+
+/// Lends identities out of a block of local ports or echo ids.
+///
+/// The pool is pure: it is told the time, and given the random bits.
+#[derive(Debug)]
+pub struct IdentityPool {
+    first: u16,
+    len: u16,
+    next: u16,
+    held_elsewhere: HashMap<u16, Timestamp>,
+    live: HashSet<Taken>,
+    spent: HashSet<Spent>,
+    quarantine: VecDeque<(Timestamp, Spent)>,
+}
+
+impl IdentityPool {
+    /// A pool of the block that starts at `first` and is `len` long (cut at 65,535), lending the local `start` places
+    /// behind the first (modulo `len`) first.
+    #[must_use]
+    pub fn new(first: u16, len: u16, start: u16) -> Self {
+        let len = len.clamp(1, u16::MAX - first + u16::from(first > 0));
+        Self {
+            first,
+            len,
+            next: start % len,
+            held_elsewhere: HashMap::new(),
+            live: HashSet::new(),
+            spent: HashSet::new(),
+            quarantine: VecDeque::new(),
+        }
+    }
+
+    /// How many runs toward one target can be live at one time.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        usize::from(self.len) - self.held_elsewhere.len()
+    }
+
+    /// Lends an identity toward `remote`, the local that was lent longest ago first. `None` when all locals are live
+    /// toward `remote`. `entropy` gives random bits, anew on each call.
+    pub fn lease(
+        &mut self,
+        remote: IpAddr,
+        now: Timestamp,
+        mut entropy: impl FnMut() -> u64,
+    ) -> Option<Identity> {
+        self.end_quarantine(now);
+        self.held_elsewhere.retain(|_, until| *until > now);
+        let local = (0..self.len).map(|step| self.local_at(step)).find(|local| {
+            !self.held_elsewhere.contains_key(local) && !self.live.contains(&(*local, remote))
+        })?;
+        self.next = (local - self.first + 1) % self.len;
+        let nonce = loop {
+            let nonce = Nonce::from_entropy(entropy(), entropy());
+            if !self.spent.contains(&(local, remote, nonce.header_label(remote))) {
+                break nonce;
+            }
+        };
+        self.live.insert((local, remote));
+        Some(Identity { local, remote, nonce })
+    }
+
+    /// Takes an identity back and puts it into quarantine.
+    pub fn release(&mut self, identity: &Identity, now: Timestamp) {
+        self.give_up(identity);
+        let spent = (identity.local, identity.remote, identity.nonce.header_label(identity.remote));
+        if self.spent.insert(spent) {
+            self.quarantine.push_back((now + QUARANTINE, spent));
+        }
+    }
+
+    /// Takes an identity back that was never used on the wire.
+    pub fn give_up(&mut self, identity: &Identity) {
+        self.live.remove(&(identity.local, identity.remote));
+    }
+
+    /// Does not lend this local for a while: somebody else on this host holds the port.
+    pub fn avoid(&mut self, local: u16, now: Timestamp) {
+        self.held_elsewhere.insert(local, now + QUARANTINE);
+    }
+
+    /// How many identities are lent out.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.live.len()
+    }
+
+    /// How many identities are in quarantine.
+    #[must_use]
+    pub fn quarantined(&self) -> usize {
+        self.spent.len()
+    }
+
+    fn local_at(&self, step: u16) -> u16 {
+        let offset = (u32::from(self.next) + u32::from(step)) % u32::from(self.len);
+        self.first + u16::try_from(offset).unwrap_or_default()
+    }
+
+    fn end_quarantine(&mut self, now: Timestamp) {
+        while let Some((until, spent)) = self.quarantine.front() {
+            if *until > now {
+                break;
+            }
+            self.spent.remove(spent);
+            self.quarantine.pop_front();
+        }
+    }
+}
+
+impl Identity {
+    /// What the demultiplexer knows this identity by.
+    #[must_use]
+    pub const fn flow_key(&self, protocol: Protocol) -> crate::FlowKey {
+        crate::FlowKey {
+            protocol,
+            local: self.local,
+            remote: self.remote,
+            label: self.nonce.header_label(self.remote),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv4Addr;
+
+    use super::*;
+
+    const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+
+    fn counter() -> impl FnMut() -> u64 {
+        let mut state = 0;
+        move || {
+            state += 1;
+            state
+        }
+    }
+
+    #[test]
+    fn live_identities_never_share_local_and_target() {
+        let mut pool = IdentityPool::new(61_000, 3, 0);
+        let mut entropy = counter();
+        let mut locals: alloc::vec::Vec<_> = (0..3)
+            .map(|_| pool.lease(REMOTE, Timestamp::ZERO, &mut entropy).expect("the block has three").local)
+            .collect();
+        locals.sort_unstable();
+        assert_eq!(locals, [61_000, 61_001, 61_002]);
+        assert_eq!(pool.lease(REMOTE, Timestamp::ZERO, &mut entropy), None);
+        assert!(pool.lease(OTHER, Timestamp::ZERO, &mut entropy).is_some(), "another target has its own");
+    }
+
+    #[test]
+    fn a_released_nonce_stays_in_quarantine() {
+        let mut pool = IdentityPool::new(61_000, 1, 0);
+        let first = pool.lease(REMOTE, Timestamp::ZERO, || 7).expect("free");
+        pool.release(&first, Timestamp::ZERO);
+        let before = Timestamp::ZERO + QUARANTINE - Duration::from_nanos(1);
+
+        // The generator repeats itself once, then goes on.
+        let mut bits = [7, 7, 8, 8].into_iter();
+        let second = pool.lease(REMOTE, before, || bits.next().expect("at most four")).expect("free");
+        assert_eq!(second.local, first.local);
+        assert_ne!(second.nonce.label, first.nonce.label);
+        pool.give_up(&second);
+
+        let third = pool.lease(REMOTE, Timestamp::ZERO + QUARANTINE, || 7).expect("free");
+        assert_eq!(third.nonce, first.nonce, "after the quarantine it may return");
+        assert_eq!(pool.quarantined(), 0);
+    }
+
+    #[test]
+    fn locals_take_turns() {
+        let mut pool = IdentityPool::new(61_000, 3, 0);
+        let mut entropy = counter();
+        let mut locals = alloc::vec::Vec::new();
+        for _ in 0..4 {
+            let identity = pool.lease(REMOTE, Timestamp::ZERO, &mut entropy).expect("free");
+            locals.push(identity.local);
+            pool.release(&identity, Timestamp::ZERO);
+        }
+        assert_eq!(locals, [61_000, 61_001, 61_002, 61_000]);
+    }
+
+    #[test]
+    fn locals_held_elsewhere_are_not_lent_for_a_while() {
+        let mut pool = IdentityPool::new(65_535, 10, 0);
+        assert_eq!(pool.capacity(), 1, "the block ends at 65535");
+        pool.avoid(65_535, Timestamp::ZERO);
+        assert_eq!(pool.lease(REMOTE, Timestamp::ZERO, || 1), None);
+        assert!(pool.lease(REMOTE, Timestamp::ZERO + QUARANTINE, || 1).is_some());
+    }
+
+    #[test]
+    fn the_label_is_never_zero_in_either_family() {
+        for bits in [0, 0x1_0000, 0xf_0000] {
+            let nonce = Nonce::from_entropy(bits, 0);
+            assert_ne!(nonce.label & 0xffff, 0);
+            assert!(nonce.label <= 0xf_ffff);
+        }
+    }
+}

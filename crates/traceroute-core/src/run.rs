@@ -1,0 +1,295 @@
+//! The state machine of one run: what to send when, what an answer means, and when it is over.
+//!
+//! A [`Run`] does no I/O and reads no clock. Its driver asks [`poll_send`](Run::poll_send) for probes until there is
+//! none, waits for the next event or [`poll_timeout`](Run::poll_timeout), and reports what happened. Serial and
+//! parallel runs are the same machine with another [`Schedule`].
+//!
+//! # Pace
+//!
+//! The first probe may be a *sounding*: the highest TTL, sent first to hear from the destination how far it is. An
+//! ICMP unreachable quotes the TTL with which the probe arrived, which gives the distance exactly; an echo reply or a
+//! UDP answer gives a guess from its own remaining TTL. What one run of a request learns its sisters are told
+//! ([`Knowledge`]), so a path of any length is known in about two round trips. As long as the distance is unknown, a
+//! run stays close to the farthest answer (see [`Pace`](crate::Pace)).
+//!
+//! # End
+//!
+//! A run is over when nothing more can be learnt: the destination answered, and every lower TTL has answered or has
+//! been given its [`Wait`](crate::Wait). Without an answer that ends the path, the time-out counts from the last
+//! probe.
+
+mod path;
+mod report;
+
+use alloc::collections::VecDeque;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use traceroute_wire::{Stamp, StampSource, Timestamp};
+
+pub use self::path::{Distance, Knowledge};
+pub use self::report::{EndReason, HopAnswer, HopReport, RunReport};
+
+use self::path::{Booked, Path};
+use self::report::Verdict;
+use crate::{Pace, ProbeId, ProbeResponse, Protocol, Schedule, TracerouteError, Ttl};
+
+/// How long to wait between probes beyond a destination that is known to be there but does not answer this run: its
+/// ICMP is rate limited, on Linux to one answer a second.
+const BEYOND_SILENT_DESTINATION: Duration = Duration::from_secs(1);
+
+/// Something that happened in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunEvent {
+    /// A probe was handed to the system.
+    Sent(ProbeId),
+    /// A TTL was answered for the first time.
+    Answered(Ttl),
+    /// What is known about an answered TTL has changed: a better answer, a better time, or an answer after the end.
+    Updated(Ttl),
+}
+
+/// One trace of a path.
+#[derive(Debug)]
+pub struct Run {
+    schedule: Schedule,
+    path: Path,
+    shared: Knowledge,
+    sounded: bool,
+    last_sent: Option<Timestamp>,
+    slowest: Duration,
+    over: Option<Over>,
+    late: u32,
+    duplicates: u32,
+    send_errors: u32,
+    events: VecDeque<RunEvent>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    Complete,
+    Interrupted,
+}
+
+impl Run {
+    /// A run toward `target` that has sent nothing yet.
+    #[must_use]
+    pub fn new(protocol: Protocol, target: IpAddr, schedule: Schedule) -> Self {
+        Self {
+            path: Path::new(protocol, target, schedule.first_ttl, schedule.max_ttl),
+            sounded: !schedule.sounding,
+            schedule,
+            shared: Knowledge::default(),
+            last_sent: None,
+            slowest: Duration::ZERO,
+            over: None,
+            late: 0,
+            duplicates: 0,
+            send_errors: 0,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The probe to send now, if any. Each is returned once; the caller sends it and says so with
+    /// [`handle_sent`](Self::handle_sent) or [`handle_send_error`](Self::handle_send_error).
+    pub fn poll_send(&mut self, now: Timestamp) -> Option<ProbeId> {
+        self.handle_timeout(now);
+        if self.is_finished() {
+            return None;
+        }
+        let ttl = if self.sounded {
+            let (ttl, at) = self.next_send()?;
+            if at > now {
+                return None;
+            }
+            ttl
+        } else {
+            self.sounded = true;
+            self.schedule.max_ttl
+        };
+        self.path.mark_sent(ttl, now);
+        self.last_sent = Some(now);
+        Some(ProbeId::first(ttl))
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) at the latest, if nothing happens before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let send = self.next_send().map(|(_, at)| at);
+        let end = self.ends_at();
+        match (send, end) {
+            (Some(send), Some(end)) => Some(send.min(end)),
+            (send, end) => send.or(end),
+        }
+    }
+
+    /// Looks at the clock.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        if self.over.is_none() && self.ends_at().is_some_and(|end| end <= now) {
+            self.over = Some(Over::Complete);
+        }
+    }
+
+    /// The probe was handed to the system, or was seen on its way out: `stamp` is the best that is known of when. The
+    /// last copy seen before the answer counts, for it is the one nearest to the wire.
+    pub fn handle_sent(&mut self, probe: ProbeId, stamp: Stamp) {
+        let Some(first) = self.path.improve_sent(probe, stamp) else { return };
+        if stamp.source == StampSource::User {
+            self.last_sent = self.last_sent.max(Some(stamp.at));
+        }
+        if first {
+            self.events.push_back(RunEvent::Sent(probe));
+        } else if self.path.is_answered(probe.ttl) {
+            self.events.push_back(RunEvent::Updated(probe.ttl));
+        }
+    }
+
+    /// The system refused to send the probe. The first probe's error ends the run; a later one is counted, and the
+    /// probe stays unanswered.
+    pub fn handle_send_error(
+        &mut self,
+        _probe: ProbeId,
+        error: TracerouteError,
+    ) -> Result<(), TracerouteError> {
+        self.send_errors += 1;
+        if self.path.any_sent() { Ok(()) } else { Err(error) }
+    }
+
+    /// A packet answers a probe of this run.
+    pub fn handle_reply(&mut self, response: ProbeResponse) {
+        let at = response.stamp.at;
+        let over = self.is_finished();
+        match self.path.book(response) {
+            None => return,
+            Some(Booked::Duplicate) => self.duplicates += 1,
+            Some(Booked::New { ttl, rtt }) => {
+                self.slowest = self.slowest.max(rtt);
+                self.events.push_back(if over { RunEvent::Updated(ttl) } else { RunEvent::Answered(ttl) });
+            }
+            Some(Booked::Replaced { ttl }) => self.events.push_back(RunEvent::Updated(ttl)),
+        }
+        self.late += u32::from(over);
+        self.handle_timeout(at);
+    }
+
+    /// A sister run of the same request has learnt something.
+    pub fn handle_learnt(&mut self, knowledge: Knowledge) {
+        self.shared.merge(knowledge);
+    }
+
+    /// Ends the run now, with what it knows.
+    pub fn interrupt(&mut self) {
+        self.over.get_or_insert(Over::Interrupted);
+    }
+
+    /// Whether the run is over. Answers that come later are still booked.
+    #[must_use]
+    pub const fn is_finished(&self) -> bool {
+        self.over.is_some()
+    }
+
+    /// What has happened since the last call.
+    pub fn poll_event(&mut self) -> Option<RunEvent> {
+        self.events.pop_front()
+    }
+
+    /// What this run itself has learnt, for its sisters.
+    #[must_use]
+    pub fn knowledge(&self) -> Knowledge {
+        self.path.knowledge()
+    }
+
+    /// The result so far.
+    #[must_use]
+    pub fn report(&self) -> RunReport {
+        let interrupted = self.over == Some(Over::Interrupted);
+        // A time exceeded of the target counts as the destination only once nothing better can come.
+        let verdict = match self.path.verdict() {
+            Verdict::TargetHop(_) if interrupted => Verdict::Open,
+            verdict => verdict,
+        };
+        RunReport {
+            hops: self.path.hops(verdict),
+            end_reason: if interrupted { EndReason::Interrupted } else { verdict.end_reason() },
+            reached: verdict.reached(),
+            late: self.late,
+            duplicates: self.duplicates,
+            send_errors: self.send_errors,
+        }
+    }
+
+    /// What is known about one answered TTL.
+    #[must_use]
+    pub fn hop(&self, ttl: Ttl) -> Option<HopReport> {
+        self.path.hop(ttl)
+    }
+
+    /// The lowest TTL not sent yet and the time from which it may be.
+    fn next_send(&self) -> Option<(Ttl, Timestamp)> {
+        if self.is_finished() {
+            return None;
+        }
+        let ttl = self.path.lowest_unsent()?;
+        if self.path.ending().is_some_and(|ending| ttl > ending.ttl) {
+            return None;
+        }
+        let at = match self.schedule.pace {
+            Pace::OneByOne => self.path.previous_outstanding(ttl).map(|sent| sent + self.schedule.timeout),
+            Pace::Ahead { ahead, every } => self.ahead_at(ttl, ahead, every),
+        };
+        Some((ttl, at.unwrap_or(Timestamp::ZERO)))
+    }
+
+    /// When `ttl` may be sent; `None` is at once.
+    fn ahead_at(&self, ttl: Ttl, ahead: u8, every: Duration) -> Option<Timestamp> {
+        let last_sent = self.last_sent?;
+        match self.destination_ahead() {
+            Some(distance) if ttl <= distance.ttl => None,
+            Some(distance) => {
+                let every = if distance.exact { BEYOND_SILENT_DESTINATION } else { every };
+                let waited = self.path.sent_at(distance.ttl)? + self.patience();
+                Some(waited.max(last_sent + every))
+            }
+            None => {
+                let farthest = self.farthest().max(self.schedule.first_ttl.get() - 1);
+                if ttl.get() <= farthest.saturating_add(ahead) { None } else { Some(last_sent + every) }
+            }
+        }
+    }
+
+    /// The time at which the run is over if nothing more happens, where that can be told yet.
+    fn ends_at(&self) -> Option<Timestamp> {
+        let unsent = self.path.lowest_unsent();
+        if let Some(ending) = self.path.ending() {
+            if unsent.is_some_and(|ttl| ttl <= ending.ttl) {
+                return None;
+            }
+            let oldest = self.path.latest_unanswered(ending.ttl);
+            return Some(oldest.map_or(Timestamp::ZERO, |sent| sent + self.patience()));
+        }
+        if unsent.is_some() {
+            // A sister run knows where the destination is, and it does not answer this one.
+            let distance = self.destination_ahead().filter(|distance| distance.exact)?;
+            return self.path.sent_at(distance.ttl).map(|sent| sent + self.schedule.timeout);
+        }
+        match self.path.latest_unanswered(self.schedule.max_ttl) {
+            Some(_) => self.last_sent.map(|sent| sent + self.schedule.timeout),
+            None => Some(Timestamp::ZERO),
+        }
+    }
+
+    /// How far the destination is, if somebody knows and no answer of this run belies it.
+    fn destination_ahead(&self) -> Option<Distance> {
+        let mut known = self.path.knowledge();
+        known.merge(self.shared);
+        known.distance.filter(|distance| distance.ttl.get() > self.path.farthest())
+    }
+
+    fn farthest(&self) -> u8 {
+        self.path.farthest().max(self.shared.farthest)
+    }
+
+    fn patience(&self) -> Duration {
+        self.schedule.patience(self.slowest)
+    }
+}

@@ -1,0 +1,198 @@
+//! The one capture of a process: a task that reads packets and hands each to the runs it can concern.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, coop};
+use traceroute_core::{
+    Captured, Demultiplexer, Direction, FlowKey, PacketKeys, Source, Stamp, TracerouteError,
+};
+use tracing::{debug, trace};
+
+/// How many packets may wait for one run. A run that does not read them loses its own packets only.
+const QUEUE: usize = 128;
+
+/// The shared capture. It stops when it is dropped.
+#[derive(Debug)]
+pub struct Capture {
+    shared: Arc<Shared>,
+    task: AbortHandle,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    runs: Mutex<Runs>,
+    drops: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Runs {
+    next: RunId,
+    index: Demultiplexer<RunId>,
+    queues: HashMap<RunId, Queue>,
+    ended: Option<TracerouteError>,
+}
+
+type RunId = u64;
+
+#[derive(Debug)]
+struct Queue {
+    packets: mpsc::Sender<Packet>,
+    lost: Arc<AtomicU64>,
+}
+
+#[derive(Clone, Debug)]
+struct Packet {
+    direction: Direction,
+    stamp: Stamp,
+    datagram: Arc<[u8]>,
+}
+
+impl Capture {
+    /// Starts reading `source` in a task of its own.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn start(source: impl Source + 'static) -> Self {
+        let shared = Arc::new(Shared::default());
+        let task = tokio::spawn(read(source, Arc::clone(&shared))).abort_handle();
+        Self { shared, task }
+    }
+
+    /// Subscribes a run to the packets of its flows, from this moment on.
+    #[must_use]
+    pub fn subscribe(&self, flows: &[FlowKey]) -> Subscription {
+        let (sender, packets) = mpsc::channel(QUEUE);
+        let lost = Arc::new(AtomicU64::new(0));
+        let mut runs = self.shared.lock();
+        let run = runs.next;
+        runs.next += 1;
+        // After the end of the capture nobody would close the queue.
+        if runs.ended.is_none() {
+            for flow in flows {
+                runs.index.insert(flow, run);
+            }
+            runs.queues.insert(run, Queue { packets: sender, lost: Arc::clone(&lost) });
+        }
+        drop(runs);
+        Subscription {
+            drops_before: self.shared.drops.load(Ordering::Relaxed),
+            shared: Arc::clone(&self.shared),
+            run,
+            flows: flows.into(),
+            packets,
+            current: None,
+            lost,
+        }
+    }
+
+    /// How many packets the system's buffer has lost so far.
+    #[must_use]
+    pub fn drops(&self) -> u64 {
+        self.shared.drops.load(Ordering::Relaxed)
+    }
+
+    /// Whether no run is subscribed.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.shared.lock().queues.is_empty()
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Runs> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deliver(&self, captured: &Captured<'_>) {
+        let Some(keys) = PacketKeys::of(captured) else { return };
+        let runs = self.lock();
+        let mut candidates = runs.index.candidates(&keys).peekable();
+        if candidates.peek().is_none() {
+            return;
+        }
+        let packet = Packet {
+            direction: captured.direction,
+            stamp: captured.stamp,
+            datagram: captured.datagram.into(),
+        };
+        for queue in candidates.filter_map(|run| runs.queues.get(run)) {
+            if queue.packets.try_send(packet.clone()).is_err() {
+                queue.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn end(&self, error: TracerouteError) {
+        let mut runs = self.lock();
+        runs.ended = Some(error);
+        runs.index = Demultiplexer::default();
+        runs.queues.clear();
+    }
+}
+
+async fn read(mut source: impl Source, shared: Arc<Shared>) {
+    loop {
+        match source.recv().await {
+            Ok(captured) => {
+                trace!(?captured.direction, length = captured.datagram.len(), "captured");
+                shared.deliver(&captured);
+            }
+            Err(error) => {
+                debug!(%error, "the capture ended");
+                shared.end(error);
+                return;
+            }
+        }
+        shared.drops.store(source.drops(), Ordering::Relaxed);
+        // A flood of packets must not keep the runs from running.
+        coop::consume_budget().await;
+    }
+}
+
+/// A run's view of the shared capture: the packets that can concern it. It ends when it is dropped.
+#[derive(Debug)]
+pub struct Subscription {
+    shared: Arc<Shared>,
+    run: RunId,
+    flows: Box<[FlowKey]>,
+    packets: mpsc::Receiver<Packet>,
+    current: Option<Packet>,
+    lost: Arc<AtomicU64>,
+    drops_before: u64,
+}
+
+impl Source for Subscription {
+    async fn recv(&mut self) -> Result<Captured<'_>, TracerouteError> {
+        let Some(packet) = self.packets.recv().await else {
+            return Err(self.shared.lock().ended.clone().unwrap_or(TracerouteError::CaptureEnded));
+        };
+        let packet = self.current.insert(packet);
+        Ok(Captured { direction: packet.direction, stamp: packet.stamp, datagram: &packet.datagram })
+    }
+
+    /// What was lost since the subscription, for this run or by the whole capture.
+    fn drops(&self) -> u64 {
+        let capture = self.shared.drops.load(Ordering::Relaxed).saturating_sub(self.drops_before);
+        capture + self.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut runs = self.shared.lock();
+        for flow in &self.flows {
+            runs.index.remove(flow, &self.run);
+        }
+        runs.queues.remove(&self.run);
+    }
+}

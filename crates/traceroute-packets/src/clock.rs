@@ -1,0 +1,132 @@
+//! The process's time line, and how wall-clock stamps get onto it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use traceroute_core::Timestamp;
+
+/// The origin of all [`Timestamp`]s of a network.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    /// A time line that starts at `origin`.
+    #[must_use]
+    pub const fn since(origin: Instant) -> Self {
+        Self { origin }
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        Timestamp::ZERO + self.origin.elapsed()
+    }
+
+    /// The runtime's name for a time. Times too far away for it are a day ahead.
+    #[must_use]
+    pub fn instant(&self, at: Timestamp) -> Instant {
+        const DAY: Duration = Duration::from_secs(86_400);
+        self.origin.checked_add(Duration::from_nanos(at.as_nanos())).unwrap_or_else(|| Instant::now() + DAY)
+    }
+}
+
+/// A reading of both clocks at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClockPair {
+    /// Nanoseconds since the Unix epoch.
+    pub(crate) wall: u64,
+    /// The time line just before the wall clock was read.
+    pub(crate) before: Timestamp,
+    /// The time line just after.
+    pub(crate) after: Timestamp,
+}
+
+/// Converts the kernel's wall-clock stamps to the time line.
+///
+/// The kernel slews both clocks alike, so their difference changes only when somebody sets the wall clock. It is
+/// therefore taken once and kept, which makes the difference of two converted stamps exact; every reading checks it,
+/// and the packet during which a step is noticed loses its kernel stamp, because nobody knows on which side of the
+/// step it was taken.
+#[derive(Debug)]
+pub(crate) struct WallClock {
+    /// What to add to the time line to get the wall clock; modulo 2^64.
+    offset: u64,
+}
+
+/// Two readings of an unchanged offset differ by less: each is off by half the time between `before` and `after`, and
+/// readings that were interrupted for longer prove nothing.
+const STEP: Duration = Duration::from_micros(50);
+
+impl WallClock {
+    pub(crate) const fn new(pair: ClockPair) -> Self {
+        Self { offset: pair.wall.wrapping_sub(pair.before.as_nanos()) }
+    }
+
+    /// A kernel stamp on the time line; `None` if it cannot be trusted. `now` is read after the packet.
+    pub(crate) fn convert(&mut self, wall: u64, now: ClockPair) -> Option<Timestamp> {
+        let earliest = now.wall.wrapping_sub(now.after.as_nanos());
+        let latest = now.wall.wrapping_sub(now.before.as_nanos());
+        // The true offset lies between the two; compare as signed distances from the one in use.
+        let below = earliest.wrapping_sub(self.offset).cast_signed();
+        let above = latest.wrapping_sub(self.offset).cast_signed();
+        let step = i64::try_from(STEP.as_nanos()).unwrap_or(i64::MAX);
+        if below > step || above < -step {
+            self.offset = latest;
+            return None;
+        }
+        Some(Timestamp::from_nanos(wall.wrapping_sub(self.offset))).filter(|at| *at <= now.after + STEP)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EPOCH: u64 = 1_790_000_000_000_000_000;
+
+    /// Both clocks read at `at` nanoseconds on the time line, `taking` nanoseconds, the wall clock `ahead` of the
+    /// epoch.
+    fn pair(at: u64, taking: u64, ahead: i64) -> ClockPair {
+        ClockPair {
+            wall: EPOCH.wrapping_add_signed(ahead) + at,
+            before: Timestamp::from_nanos(at),
+            after: Timestamp::from_nanos(at + taking),
+        }
+    }
+
+    #[test]
+    fn differences_are_exact_whatever_the_readings_jitter() {
+        let mut clock = WallClock::new(pair(1_000, 40, 0));
+        let first = clock.convert(EPOCH + 2_000, pair(5_000, 90, 0)).expect("steady");
+        let second = clock.convert(EPOCH + 2_777, pair(9_000, 20_000, 0)).expect("steady");
+        assert_eq!(second.saturating_since(first), Duration::from_nanos(777));
+    }
+
+    #[test]
+    fn a_step_costs_one_packet_its_stamp() {
+        for step in [3_600_000_000_000, -3_600_000_000_000, 1_000_000, -1_000_000] {
+            let mut clock = WallClock::new(pair(0, 50, 0));
+            let sent = clock.convert(EPOCH + 1_000, pair(2_000, 50, 0)).expect("before the step");
+            assert_eq!(clock.convert(EPOCH + 5_000, pair(10_000, 50, step)), None, "ambiguous");
+            let stamp = EPOCH.wrapping_add_signed(step) + 12_000;
+            let answered = clock.convert(stamp, pair(13_000, 50, step)).expect("after the step");
+            assert_eq!(answered.saturating_since(sent), Duration::from_nanos(11_000), "and it is still true");
+        }
+    }
+
+    #[test]
+    fn an_interrupted_reading_is_no_step() {
+        let mut clock = WallClock::new(pair(0, 50, 0));
+        // Ten milliseconds passed between reading the one clock and the other.
+        let late = ClockPair { wall: EPOCH + 10_000_000, ..pair(0, 10_000_100, 0) };
+        assert!(clock.convert(EPOCH + 5_000, late).is_some());
+    }
+
+    #[test]
+    fn a_stamp_from_the_future_is_not_believed() {
+        let mut clock = WallClock::new(pair(0, 50, 0));
+        assert_eq!(clock.convert(EPOCH + 1_000_000_000, pair(2_000, 50, 0)), None);
+    }
+}

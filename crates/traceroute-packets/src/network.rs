@@ -1,0 +1,143 @@
+//! A network to trace in: one capture, one sink, one stock of identities.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use traceroute_core::{Destination, FlowKey, Protocol, Sink, Source, TracerouteError};
+
+use crate::capture::{Capture, Subscription};
+use crate::clock::Clock;
+use crate::host::Host;
+use crate::lease::{Blocks, Entropy, Lease, Leases};
+use crate::platform;
+use crate::sink::SharedSink;
+
+/// The packet I/O of a network namespace, shared by all its runs.
+pub struct Network {
+    clock: Clock,
+    capture: Capture,
+    sink: SharedSink,
+    leases: Leases,
+    host: Arc<dyn Host>,
+}
+
+/// What a [`Network`] is made of.
+pub struct Parts<S, N, H> {
+    /// The time line of all stamps.
+    pub clock: Clock,
+    /// Captured packets.
+    pub source: S,
+    /// Where probes go.
+    pub sink: N,
+    /// Routes and ports.
+    pub host: H,
+    /// The identities of this process.
+    pub blocks: Blocks,
+    /// Where nonces come from.
+    pub entropy: Entropy,
+}
+
+/// What may be chosen about the network of this host.
+#[derive(Default)]
+pub struct NetworkOptions {
+    /// The network namespace to trace in (`/run/netns/NAME`, `/proc/PID/ns/net`); the current one if `None`.
+    pub namespace: Option<PathBuf>,
+    /// The blocks of ports and echo ids; chosen at random outside of the kernel's own if `None`.
+    pub blocks: Option<Blocks>,
+    /// Where nonces come from; the operating system if `None`.
+    pub entropy: Option<Entropy>,
+}
+
+impl Network {
+    /// Opens the packet I/O of this host.
+    ///
+    /// Needs a tokio runtime with I/O and time.
+    pub async fn open(options: NetworkOptions) -> Result<Self, TracerouteError> {
+        platform::open(options).await
+    }
+
+    /// Puts a network together and starts its capture.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn assemble<S, N, H>(parts: Parts<S, N, H>) -> Self
+    where
+        S: Source + 'static,
+        N: Sink + 'static,
+        H: Host + 'static,
+    {
+        let host: Arc<dyn Host> = Arc::new(parts.host);
+        Self {
+            clock: parts.clock,
+            capture: Capture::start(parts.source),
+            sink: SharedSink::new(parts.sink),
+            leases: Leases::new(parts.clock, Arc::clone(&host), &parts.blocks, parts.entropy),
+            host,
+        }
+    }
+
+    /// The time line of all stamps.
+    #[must_use]
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Where probes go.
+    #[must_use]
+    pub fn sink(&self) -> SharedSink {
+        self.sink.clone()
+    }
+
+    /// The address from which the host sends to `to`.
+    pub fn source_address(&self, to: Destination) -> Result<IpAddr, TracerouteError> {
+        self.host.source_address(to)
+    }
+
+    /// The interface with this name, or `None` if there is none.
+    pub fn interface_index(&self, name: &str) -> Result<Option<u32>, TracerouteError> {
+        self.host.interface_index(name)
+    }
+
+    /// Runs a job that may block on a thread of its own, inside the network namespace. Nobody waits for it.
+    pub fn spawn(&self, job: impl FnOnce() + Send + 'static) -> Result<(), TracerouteError> {
+        self.host.spawn(Box::new(job))
+    }
+
+    /// How many packets the capture has lost so far.
+    #[must_use]
+    pub fn capture_drops(&self) -> u64 {
+        self.capture.drops()
+    }
+
+    /// Lends an identity, see [`Leases::lease`].
+    pub async fn lease(
+        &self,
+        protocol: Protocol,
+        source: IpAddr,
+        to: Destination,
+        patience: Duration,
+    ) -> Result<Lease, TracerouteError> {
+        self.leases.lease(protocol, source, to, patience).await
+    }
+
+    /// Subscribes a run to the packets of its flows.
+    #[must_use]
+    pub fn subscribe(&self, flows: &[FlowKey]) -> Subscription {
+        self.capture.subscribe(flows)
+    }
+
+    /// How many identities are lent out and whether no run is subscribed: for tests that nothing is left behind.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.leases.live() == 0 && self.capture.is_idle()
+    }
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Network").field("capture", &self.capture).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,75 @@
+//! The blocks of ports and echo ids of a process.
+
+use std::fs;
+use std::ops::RangeInclusive;
+
+use crate::lease::Blocks;
+
+/// The kernel takes ports for sockets that do not ask for one from this range.
+const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+const EPHEMERAL_DEFAULT: RangeInclusive<u16> = 32_768..=60_999;
+/// As many ports, and so as many runs toward one target at one time, where there is room for them.
+const LEN: u16 = 4096;
+const FIRST_UNPRIVILEGED: u16 = 1024;
+
+/// Ports outside of the range that the kernel hands out, and echo ids anywhere, so that `ping` and other processes
+/// rarely meet them.
+pub(super) fn choose(random: u64) -> Blocks {
+    let ephemeral = fs::read_to_string(EPHEMERAL).ok().and_then(|text| parse(&text));
+    let [a, b, ..] = random.to_ne_bytes();
+    let first_id = u16::from_ne_bytes([a, b]).min(u16::MAX - LEN);
+    Blocks {
+        ports: outside(&ephemeral.unwrap_or(EPHEMERAL_DEFAULT)),
+        // 0 is what some translators treat as "no id".
+        echo_ids: first_id.max(1)..=first_id + LEN,
+    }
+}
+
+fn parse(text: &str) -> Option<RangeInclusive<u16>> {
+    let mut numbers = text.split_whitespace().map(str::parse);
+    Some(numbers.next()?.ok()?..=numbers.next()?.ok()?)
+}
+
+/// The block above the range, where services are rare; below it if there is more room; and within it if it leaves
+/// none, since the ports are held by sockets all the same.
+fn outside(ephemeral: &RangeInclusive<u16>) -> RangeInclusive<u16> {
+    let above = u16::MAX - ephemeral.end();
+    let below = ephemeral.start().saturating_sub(FIRST_UNPRIVILEGED);
+    let enough = LEN / 4;
+    if above >= below.min(enough) && above > 0 {
+        let first = ephemeral.end() + 1;
+        first..=first.saturating_add(LEN - 1)
+    } else if below >= enough {
+        ephemeral.start() - LEN.min(below)..=ephemeral.start() - 1
+    } else {
+        u16::MAX - LEN + 1..=u16::MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_block_lies_outside_of_the_kernels_range_where_it_can() {
+        assert_eq!(outside(&EPHEMERAL_DEFAULT), 61_000..=65_095);
+        assert_eq!(outside(&(10_000..=65_535)), 5_904..=9_999);
+        assert_eq!(outside(&(1_024..=65_535)), 61_440..=65_535, "no room: inside of it");
+        assert_eq!(outside(&(1_024..=64_999)), 65_000..=65_535, "a small block is better than one inside");
+        assert_eq!(outside(&(30_000..=65_500)), 25_904..=29_999, "36 above are too few");
+    }
+
+    #[test]
+    fn echo_ids_never_wrap_and_are_never_zero() {
+        for random in [0, 1, u64::MAX, 0xf000_f000_f000_f000] {
+            let ids = choose(random).echo_ids;
+            assert!(*ids.start() > 0 && ids.end() > ids.start());
+        }
+    }
+
+    #[test]
+    fn the_kernels_range_is_read() {
+        assert_eq!(parse("32768\t60999\n"), Some(32_768..=60_999));
+        assert_eq!(parse("32768"), None);
+    }
+}

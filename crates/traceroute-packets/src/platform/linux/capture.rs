@@ -1,0 +1,197 @@
+//! The capture: a packet socket that sees every interface.
+
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::ops::RangeInclusive;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use socket2::{Domain, SockFilter, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep};
+use traceroute_core::{Captured, Direction, Operation, Source, Stamp, TracerouteError};
+use traceroute_wire::bpf::Program;
+use tracing::debug;
+
+use super::namespace::Namespace;
+use super::sys::Received;
+use super::{refused, sys};
+use crate::clock::{Clock, ClockPair, WallClock};
+
+/// The longest packet kept whole: the filter's snap length is not above.
+const BUFFER_LEN: usize = 2048;
+/// Room for the answers of a thousand runs that come all at once, a kilobyte each with the kernel's accounting.
+const RECEIVE_BUFFER: usize = 8 << 20;
+/// After so many packets without a pause the drops are counted.
+const COUNT_DROPS_EVERY: u32 = 256;
+
+/// The packets of a network namespace that its filter admits.
+#[derive(Debug)]
+pub(super) struct LinuxCapture {
+    socket: AsyncFd<OwnedFd>,
+    clock: Clock,
+    wall_clock: WallClock,
+    buffer: Box<[u8; BUFFER_LEN]>,
+    drops: u64,
+    since_count: u32,
+}
+
+impl LinuxCapture {
+    pub(super) fn open(
+        clock: Clock,
+        namespace: &Namespace,
+        filter: &Program,
+    ) -> Result<Self, TracerouteError> {
+        let filter: Vec<SockFilter> =
+            filter.instructions().iter().map(|i| SockFilter::new(i.code, i.jt, i.jf, i.k)).collect();
+        let socket = namespace
+            .run(move || open_socket(&filter))?
+            .map_err(|error| refused(Operation::Capture, &error))?;
+        Ok(Self {
+            socket: sys::register(socket, Interest::READABLE)
+                .map_err(|error| refused(Operation::Capture, &error))?,
+            clock,
+            wall_clock: WallClock::new(read_clocks(clock)),
+            buffer: Box::new([0; BUFFER_LEN]),
+            drops: 0,
+            since_count: 0,
+        })
+    }
+
+    /// Waits until the kernel stamps packets.
+    ///
+    /// It switches stamping on by a deferred job (`net_enable_timestamp` in net/core/dev.c), so the first packets after
+    /// the socket option would carry none. Packets of our own over loopback show when it is done: about a
+    /// millisecond, unless somebody else on the host has had it on all along. Where loopback is down, that
+    /// millisecond is all that can be done.
+    pub(super) async fn await_stamps(&mut self, namespace: &Namespace, ports: &RangeInclusive<u16>) {
+        const LIMIT: Duration = Duration::from_millis(20);
+        let ports = ports.clone();
+        let beacon = namespace.run(move || loopback_beacon(ports)).ok().flatten();
+        let started = Instant::now();
+        while let Some(beacon) = &beacon {
+            if beacon.send(&[]).is_err() || started.elapsed() > LIMIT {
+                break;
+            }
+            // Loopback delivers before the call returns.
+            while let Ok(received) = sys::receive(self.socket.get_ref().as_fd(), &mut self.buffer[..]) {
+                if received.stamp.is_some() {
+                    debug!(after = ?started.elapsed(), "the kernel stamps packets");
+                    return;
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        sleep(Duration::from_millis(2)).await;
+        debug!("no stamped packet seen on loopback");
+    }
+
+    /// Direction, stamp and length of a packet in the buffer; `None` for one that is neither ours nor for us.
+    fn describe(&mut self, received: &Received) -> Option<(Direction, Stamp, usize)> {
+        let direction = match received.packet_type {
+            libc::PACKET_OUTGOING => Direction::Sent,
+            libc::PACKET_HOST => Direction::Received,
+            _ => return None,
+        };
+        let now = read_clocks(self.clock);
+        let kernel = received.stamp.and_then(|stamp| self.wall_clock.convert(stamp, now));
+        Some((direction, kernel.map_or(Stamp::user(now.before), Stamp::kernel), received.len))
+    }
+
+    fn count_drops(&mut self) {
+        self.since_count = 0;
+        if let Ok(drops) = sys::packet_drops(self.socket.get_ref().as_fd()) {
+            self.drops += u64::from(drops);
+        }
+    }
+
+    async fn next(&mut self) -> io::Result<(Direction, Stamp, usize)> {
+        loop {
+            let mut result = sys::receive(self.socket.get_ref().as_fd(), &mut self.buffer[..]);
+            if would_block(&result) {
+                self.count_drops();
+                let mut ready = self.socket.readable().await?;
+                // Only what is asked after the runtime was woken may clear that it was.
+                result = sys::receive(self.socket.get_ref().as_fd(), &mut self.buffer[..]);
+                if would_block(&result) {
+                    ready.clear_ready();
+                }
+            }
+            match result {
+                Ok(received) => {
+                    if let Some(packet) = self.describe(&received) {
+                        return Ok(packet);
+                    }
+                }
+                // An interface that went down, or a signal, is no end of the capture.
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN | libc::ENETDOWN | libc::EINTR) => {}
+                    _ => return Err(error),
+                },
+            }
+            self.since_count += 1;
+            if self.since_count >= COUNT_DROPS_EVERY {
+                self.count_drops();
+            }
+        }
+    }
+}
+
+impl Source for LinuxCapture {
+    async fn recv(&mut self) -> Result<Captured<'_>, TracerouteError> {
+        let (direction, stamp, len) =
+            self.next().await.map_err(|error| refused(Operation::Capture, &error))?;
+        Ok(Captured { direction, stamp, datagram: &self.buffer[..len] })
+    }
+
+    fn drops(&self) -> u64 {
+        self.drops
+    }
+}
+
+fn would_block(result: &io::Result<Received>) -> bool {
+    result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+fn open_socket(filter: &[SockFilter]) -> io::Result<OwnedFd> {
+    // Protocol 0: nothing arrives before the filter is in place and the socket is bound.
+    let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.attach_filter(filter)?;
+    let stamps = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
+    sys::set_option(
+        socket.as_fd(),
+        libc::SOL_SOCKET,
+        libc::SO_TIMESTAMPING,
+        libc::c_int::try_from(stamps).unwrap_or_default(),
+    )?;
+    enlarge_buffer(&socket);
+    sys::bind_to_all(socket.as_fd())?;
+    Ok(socket.into())
+}
+
+/// As large as we may make it: beyond the host's limit only with `CAP_NET_ADMIN`.
+fn enlarge_buffer(socket: &Socket) {
+    let size = libc::c_int::try_from(RECEIVE_BUFFER).unwrap_or(libc::c_int::MAX);
+    if sys::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, size).is_err()
+        && let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER)
+    {
+        debug!(%error, "the capture keeps its default buffer");
+    }
+}
+
+/// A loopback socket connected to itself, on a port that the filter admits.
+fn loopback_beacon(ports: RangeInclusive<u16>) -> Option<UdpSocket> {
+    let socket =
+        ports.into_iter().take(64).find_map(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok())?;
+    socket.connect(socket.local_addr().ok()?).ok()?;
+    Some(socket)
+}
+
+/// Reads the wall clock between two readings of the time line.
+fn read_clocks(clock: Clock) -> ClockPair {
+    let before = clock.now();
+    let wall = sys::wall_clock();
+    ClockPair { wall, before, after: clock.now() }
+}

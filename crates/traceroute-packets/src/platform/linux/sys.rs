@@ -1,0 +1,178 @@
+//! The system calls that neither the standard library nor `socket2` wraps.
+
+use std::ffi::CString;
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Makes a non-blocking descriptor known to the runtime.
+pub(super) fn register(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd keeps its descriptor open, and names the same one, until it is dropped.
+    Ok(unsafe { AsyncFd::register_with_interest(descriptor, interest) }?)
+}
+
+/// Nanoseconds since the Unix epoch.
+pub(super) fn wall_clock() -> u64 {
+    nanoseconds(&clock(libc::CLOCK_REALTIME))
+}
+
+fn clock(id: libc::clockid_t) -> libc::timespec {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid timespec to write to for the length of the call.
+    unsafe { libc::clock_gettime(id, &raw mut now) };
+    now
+}
+
+fn nanoseconds(time: &libc::timespec) -> u64 {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Sets an integer socket option.
+pub(super) fn set_option(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    // SAFETY: the option is passed as a pointer to a live integer and its size.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), socklen::<libc::c_int>())
+    };
+    check(result)
+}
+
+/// How many packets a packet socket has dropped since the last call.
+pub(super) fn packet_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+    let mut length = socklen::<libc::tpacket_stats>();
+    // SAFETY: both pointers are valid for the call, and `length` is the size of what `statistics` points to.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            (&raw mut statistics).cast(),
+            &raw mut length,
+        )
+    };
+    check(result).map(|()| statistics.tp_drops)
+}
+
+/// Binds a packet socket to all interfaces and all protocols. It receives nothing before.
+pub(super) fn bind_to_all(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: a sockaddr_ll of zeros is a valid value: interface 0 is all of them.
+    let mut address: libc::sockaddr_ll = unsafe { MaybeUninit::zeroed().assume_init() };
+    address.sll_family = family(libc::AF_PACKET);
+    address.sll_protocol = u16::try_from(libc::ETH_P_ALL).unwrap_or_default().to_be();
+    // SAFETY: the pointer is to a live sockaddr_ll, and the length is its size.
+    let result = unsafe {
+        libc::bind(socket.as_raw_fd(), (&raw const address).cast(), socklen::<libc::sockaddr_ll>())
+    };
+    check(result)
+}
+
+/// A packet as the kernel hands it out.
+pub(super) struct Received {
+    /// How many bytes of it are in the buffer.
+    pub(super) len: usize,
+    /// `PACKET_HOST`, `PACKET_OUTGOING` and so on.
+    pub(super) packet_type: u8,
+    /// The kernel's stamp in nanoseconds since the Unix epoch.
+    pub(super) stamp: Option<u64>,
+}
+
+/// Room for the one control message expected, aligned as the kernel wants it.
+#[repr(C, align(8))]
+struct Control([u8; 128]);
+
+/// Receives a packet from a packet socket without waiting.
+pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
+    // SAFETY: a sockaddr_ll of zeros is a valid value.
+    let mut address: libc::sockaddr_ll = unsafe { MaybeUninit::zeroed().assume_init() };
+    let mut control = Control([0; 128]);
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: a msghdr of zeros is a valid value: no buffers at all.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_name = (&raw mut address).cast();
+    message.msg_namelen = socklen::<libc::sockaddr_ll>();
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control.0).cast();
+    message.msg_controllen = control.0.len();
+    // SAFETY: `message` points to live buffers of the lengths given.
+    let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
+    let len = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    Ok(Received { len, packet_type: address.sll_pkttype, stamp: stamp(&message) })
+}
+
+/// The software stamp among the control messages of a received message.
+fn stamp(message: &libc::msghdr) -> Option<u64> {
+    // SAFETY: the kernel has filled in `message`, whose control buffer is alive.
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR return null or a whole header within the control buffer.
+    while let Some(control) = unsafe { header.as_ref() } {
+        if (control.cmsg_level, control.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) {
+            // SAFETY: the data follows a header that lies within the control buffer.
+            let data = unsafe { libc::CMSG_DATA(header) };
+            // SAFETY: the kernel writes three timespecs (struct scm_timestamping), the software stamp first.
+            let software = unsafe { data.cast::<libc::timespec>().read_unaligned() };
+            return Some(nanoseconds(&software)).filter(|stamp| *stamp != 0);
+        }
+        // SAFETY: `header` is a header of this message.
+        header = unsafe { libc::CMSG_NXTHDR(message, header) };
+    }
+    None
+}
+
+/// Makes the calling thread a member of the network namespace that `file` refers to.
+pub(super) fn enter_network_namespace(file: impl AsFd) -> io::Result<()> {
+    // SAFETY: the descriptor is open; the call has no effect on memory.
+    check(unsafe { libc::setns(file.as_fd().as_raw_fd(), libc::CLONE_NEWNET) })
+}
+
+/// The interface with this name, or with this number; `None` if there is none.
+pub(super) fn interface_index(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: the name is a C string that lives through the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    Some(index).filter(|index| *index != 0)
+}
+
+/// The number of descriptors this process may have open.
+pub(super) fn descriptor_limit() -> u64 {
+    limits().map_or(0, |limits| limits.rlim_cur)
+}
+
+/// Lets this process open as many descriptors as it may allow itself.
+pub(super) fn raise_descriptor_limit() {
+    if let Some(mut limits) = limits()
+        && limits.rlim_cur < limits.rlim_max
+    {
+        limits.rlim_cur = limits.rlim_max;
+        // SAFETY: the pointer is to a live rlimit. Where it fails the old limit stays.
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) };
+    }
+}
+
+fn limits() -> Option<libc::rlimit> {
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live rlimit.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits) };
+    (result == 0).then_some(limits)
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn socklen<T>() -> libc::socklen_t {
+    libc::socklen_t::try_from(size_of::<T>()).unwrap_or(libc::socklen_t::MAX)
+}
+
+fn family(family: libc::c_int) -> libc::sa_family_t {
+    libc::sa_family_t::try_from(family).unwrap_or_default()
+}

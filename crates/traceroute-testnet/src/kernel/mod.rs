@@ -1,0 +1,14 @@
+//! Real Linux kernels as routers: network namespaces joined by veth pairs.
+//!
+//! A [`Namespace`] is anonymous: a descriptor holds it, nothing is left under `/run/netns`, and it vanishes, with its
+//! interfaces, when the descriptor is closed, even if a test panics. A [`Chain`] is a client, any number of routers and
+//! a target in namespaces of their own, configured with `ip` and `nft`. Root is needed.
+
+mod chain;
+mod commands;
+mod namespace;
+mod node;
+
+pub use chain::{Chain, ChainBuilder};
+pub use namespace::Namespace;
+pub use node::{Node, Reject};

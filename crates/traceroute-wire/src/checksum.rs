@@ -1,0 +1,124 @@
+//! The Internet checksum (RFC 1071) as arithmetic modulo 65,535.
+//!
+//! Ones' complement addition of 16-bit words is addition modulo 65,535 with two names for zero. Written that way the
+//! sum can also be subtracted from, which recovers a part of a packet from the checksum over the whole of it: what a
+//! router that rewrites addresses and ports leaves alone (RFC 1624).
+
+use core::net::IpAddr;
+use core::ops::{Add, Neg, Sub};
+
+const MODULUS: u32 = 0xffff;
+
+/// A sum of 16-bit words modulo 65,535.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Sum(u16);
+
+impl Sum {
+    /// The sum of one word.
+    #[must_use]
+    pub const fn word(word: u16) -> Self {
+        Self(if word == 0xffff { 0 } else { word })
+    }
+
+    /// The sum of the big-endian words of `bytes`; an odd last byte counts as the high half of a word.
+    #[must_use]
+    pub fn bytes(bytes: &[u8]) -> Self {
+        let mut words = bytes.chunks_exact(2);
+        let mut sum: u64 = words.by_ref().map(|word| u64::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+        if let [last] = words.remainder() {
+            sum += u64::from(*last) << 8;
+        }
+        Self::reduced(sum)
+    }
+
+    /// The sum of an address's words.
+    #[must_use]
+    pub fn address(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::bytes(&address.octets()),
+            IpAddr::V6(address) => Self::bytes(&address.octets()),
+        }
+    }
+
+    /// What a checksum field says about the words it covers: the sum of all of them, itself left out.
+    #[must_use]
+    pub const fn covered_by(checksum: u16) -> Self {
+        Self::word(!checksum)
+    }
+
+    /// The sum as a word, 0 to 65,534.
+    #[must_use]
+    pub const fn value(self) -> u16 {
+        self.0
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "reduced below 65,535 first")]
+    fn reduced(sum: u64) -> Self {
+        Self((sum % u64::from(MODULUS)) as u16)
+    }
+}
+
+impl Add for Sum {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self::reduced(u64::from(self.0) + u64::from(other.0))
+    }
+}
+
+impl Neg for Sum {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        Self::reduced(u64::from(MODULUS) - u64::from(self.0))
+    }
+}
+
+impl Sub for Sum {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        self + -other
+    }
+}
+
+/// The sum of the pseudo-header that UDP, TCP and ICMPv6 checksums cover (RFC 768, RFC 8200 section 8.1).
+#[must_use]
+pub fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, length: u16) -> Sum {
+    Sum::address(source) + Sum::address(destination) + Sum::word(u16::from(protocol)) + Sum::word(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_example_of_rfc_1071() {
+        let sum = Sum::bytes(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
+        assert_eq!(sum.value(), 0xddf2);
+        assert_eq!(Sum::covered_by(!0xddf2), sum);
+    }
+
+    #[test]
+    fn both_zeros_are_one() {
+        assert_eq!(Sum::word(0xffff), Sum::word(0));
+        assert_eq!(Sum::bytes(&[0xff, 0xff]), Sum::default());
+        assert_eq!(-Sum::default(), Sum::default());
+    }
+
+    proptest! {
+        #[test]
+        fn subtraction_undoes_addition(a: u16, b: u16) {
+            prop_assert_eq!(Sum::word(a) + Sum::word(b) - Sum::word(b), Sum::word(a));
+        }
+
+        #[test]
+        fn agrees_with_etherparse(bytes in prop::collection::vec(any::<u8>(), 1..80)) {
+            // etherparse sums in the machine's byte order; `ones_complement` is what belongs in the field.
+            let theirs = etherparse::checksum::Sum16BitWords::new().add_slice(&bytes).ones_complement().to_be();
+            prop_assert_eq!(Sum::covered_by(theirs), Sum::bytes(&bytes));
+        }
+    }
+}

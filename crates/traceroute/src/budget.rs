@@ -1,0 +1,127 @@
+//! The budget of probes a second below all requests of a tracer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
+use traceroute_core::{Destination, Sink, Stamp, TracerouteError};
+
+/// A bucket of probes that refills at a steady rate. Waiters are served in turn.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    /// The time that one probe takes of the budget.
+    cost: Duration,
+    /// How much may be saved up.
+    burst: Duration,
+    /// When the bucket was, or will be, empty.
+    empty_at: Mutex<Instant>,
+    waits: AtomicU64,
+}
+
+impl Budget {
+    /// `per_second` probes a second, up to a tenth of them at once.
+    pub(crate) fn new(per_second: u32) -> Self {
+        let cost = Duration::from_secs(1) / per_second.max(1);
+        let burst = (cost * (per_second / 10).max(1)).max(cost);
+        let now = Instant::now();
+        Self {
+            cost,
+            burst,
+            empty_at: Mutex::new(now.checked_sub(burst).unwrap_or(now)),
+            waits: AtomicU64::new(0),
+        }
+    }
+
+    /// How often a probe had to wait.
+    pub(crate) fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    async fn take(&self) {
+        // The lock is fair, and held while its owner waits for the bucket to refill.
+        let mut empty_at = self.empty_at.lock().await;
+        let now = Instant::now();
+        let saved = now.checked_sub(self.burst).unwrap_or(now);
+        let next = (*empty_at).max(saved) + self.cost;
+        if next > now {
+            self.waits.fetch_add(1, Ordering::Relaxed);
+            sleep_until(next).await;
+        }
+        *empty_at = next;
+    }
+}
+
+/// A request's way to the network. Its runs take turns among themselves, and the requests of a tracer take turns at the
+/// budget: one with many runs gets no larger share.
+#[derive(Clone, Debug)]
+pub(crate) struct BudgetedSink<S> {
+    sink: S,
+    budget: Option<Arc<Budget>>,
+    turn: Arc<Mutex<()>>,
+}
+
+impl<S> BudgetedSink<S> {
+    /// A way for one request.
+    pub(crate) fn new(sink: S, budget: Option<Arc<Budget>>) -> Self {
+        Self { sink, budget, turn: Arc::default() }
+    }
+}
+
+impl<S: Sink> Sink for BudgetedSink<S> {
+    async fn send(&self, datagram: &[u8], to: Destination) -> Result<Stamp, TracerouteError> {
+        if let Some(budget) = &self.budget {
+            let _turn = self.turn.lock().await;
+            budget.take().await;
+        }
+        self.sink.send(datagram, to).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex as StdMutex;
+
+    use super::*;
+
+    /// Notes who sent when.
+    struct Log {
+        started: Instant,
+        sent: Arc<StdMutex<Vec<(u8, u128)>>>,
+    }
+
+    impl Sink for Log {
+        async fn send(&self, datagram: &[u8], _to: Destination) -> Result<Stamp, TracerouteError> {
+            let at = self.started.elapsed().as_millis();
+            self.sent.lock().expect("not poisoned").push((datagram[0], at));
+            Ok(Stamp::user(traceroute_core::Timestamp::ZERO))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_take_turns_whatever_their_number_of_runs() {
+        let to = Destination { address: [192, 0, 2, 1].into(), scope_id: 0 };
+        let budget = Arc::new(Budget::new(10));
+        let sent = Arc::new(StdMutex::new(Vec::new()));
+        let sink = |sent: &Arc<_>| Log { started: Instant::now(), sent: Arc::clone(sent) };
+        let large = Arc::new(BudgetedSink::new(sink(&sent), Some(Arc::clone(&budget))));
+        let small = Arc::new(BudgetedSink::new(sink(&sent), Some(Arc::clone(&budget))));
+
+        let mut runs = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let large = Arc::clone(&large);
+            runs.spawn(async move { large.send(&[1], to).await });
+        }
+        for _ in 0..2 {
+            let small = Arc::clone(&small);
+            runs.spawn(async move { small.send(&[2], to).await });
+        }
+        assert!(runs.join_all().await.iter().all(Result::is_ok));
+
+        // One at once, then one each 100 ms; the two requests alternate as long as both have something to send.
+        let expected = [(1, 0), (2, 100), (1, 200), (2, 300), (1, 400), (1, 500)];
+        assert_eq!(*sent.lock().expect("not poisoned"), expected);
+        assert_eq!(budget.waits(), 5);
+    }
+}

@@ -1,0 +1,85 @@
+//! What a trace tells while it goes on.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::mpsc;
+use traceroute_core::{Hop, RunResult, Ttl};
+
+/// Something that happened in a request.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TraceEvent {
+    /// The target's address is known.
+    Resolved {
+        /// The target.
+        target: IpAddr,
+        /// The address that the probes carry as their source.
+        source: IpAddr,
+    },
+    /// A probe was sent.
+    ProbeSent {
+        /// The run, counted from 0.
+        run: usize,
+        /// Its TTL.
+        ttl: Ttl,
+    },
+    /// A hop was answered for the first time.
+    HopAnswered {
+        /// The run, counted from 0.
+        run: usize,
+        /// The hop as far as it is known.
+        hop: Hop,
+    },
+    /// What is known of an answered hop has changed, or it was answered after its run had ended.
+    HopUpdated {
+        /// The run, counted from 0.
+        run: usize,
+        /// The hop as it is known now.
+        hop: Hop,
+    },
+    /// A run has ended. Late answers may still change it.
+    RunFinished {
+        /// The run, counted from 0.
+        run: usize,
+        /// Its result so far.
+        result: RunResult,
+    },
+    /// A run could not be done.
+    RunFailed {
+        /// The run, counted from 0.
+        run: usize,
+        /// Why.
+        reason: String,
+    },
+    /// An end-to-end probe was answered by the destination, or lost.
+    EndToEnd {
+        /// The probe, counted from 0 in the order of sending.
+        probe: usize,
+        /// Its round trip; `None` if it was lost.
+        rtt: Option<Duration>,
+    },
+}
+
+/// Where events go. Never waits: what is not read in time is lost, and counted.
+#[derive(Clone, Debug)]
+pub(crate) struct Events {
+    sender: mpsc::Sender<TraceEvent>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Events {
+    pub(crate) const fn new(sender: mpsc::Sender<TraceEvent>, lost: Arc<AtomicU64>) -> Self {
+        Self { sender, lost }
+    }
+
+    pub(crate) fn send(&self, event: TraceEvent) {
+        if self.sender.try_send(event).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The parameters of a request: name, range, default and meaning, once for every interface.
+
+use crate::error::InvalidRequest;
+
+/// A number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Number {
+    /// Its name, as a long flag and as a query parameter.
+    pub name: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+    /// The least value.
+    pub min: i64,
+    /// The greatest value.
+    pub max: i64,
+    /// The value when it is not given.
+    pub default: i64,
+    /// What stands behind the range where it is explained.
+    remark: &'static str,
+}
+
+/// A switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// Its name, as a long flag and as a query parameter.
+    pub name: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+/// Destination port.
+pub const PORT: Number = Number {
+    name: "port",
+    meaning: "Destination port, 1 to 65535; 0 means the default",
+    min: 0,
+    max: 65_535,
+    default: 33_434,
+    remark: " (0 means the default, 33434)",
+};
+
+/// Number of runs.
+pub const TRACEROUTE_QUERIES: Number = Number {
+    name: "traceroute-queries",
+    meaning: "Traceroute runs, 0 to 1000, all started at once",
+    min: 0,
+    max: 1_000,
+    default: 3,
+    remark: "",
+};
+
+/// Number of end-to-end probes.
+pub const E2E_QUERIES: Number = Number {
+    name: "e2e-queries",
+    meaning: "End-to-end probes, 0 to 10000, up to a second apart",
+    min: 0,
+    max: 10_000,
+    default: 50,
+    remark: "",
+};
+
+/// The last TTL probed.
+pub const MAX_TTL: Number = Number {
+    name: "max-ttl",
+    meaning: "Last TTL probed, 1 to 255",
+    min: 1,
+    max: 255,
+    default: 30,
+    remark: "",
+};
+
+/// How long an answer may take.
+pub const TIMEOUT: Number = Number {
+    name: "timeout",
+    meaning: "How long an answer may take, 1 to 600000 milliseconds",
+    min: 1,
+    max: 600_000,
+    default: 3_000,
+    remark: " (milliseconds)",
+};
+
+/// Which family of addresses a name is resolved to.
+pub const IPV6: Switch = Switch { name: "ipv6", meaning: "Resolve the target's name to an IPv6 address" };
+
+/// Names of hops.
+pub const REVERSE_DNS: Switch = Switch {
+    name: "reverse-dns",
+    meaning: "Look up the names of hops and destination (not in this version)",
+};
+
+/// This host's public address.
+pub const SOURCE_PUBLIC_IP: Switch =
+    Switch { name: "source-public-ip", meaning: "Look up this host's public address (not in this version)" };
+
+/// Hops with private addresses.
+pub const SKIP_PRIVATE_HOPS: Switch =
+    Switch { name: "skip-private-hops", meaning: "Blank hops with private addresses (not in this version)" };
+
+/// The kernel driver of Windows.
+pub const WINDOWS_DRIVER: Switch =
+    Switch { name: "windows-driver", meaning: "Use the Windows kernel driver (no effect elsewhere)" };
+
+impl Number {
+    /// Reads a decimal number within the range.
+    pub fn parse(&self, text: &str) -> Result<i64, InvalidRequest> {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let decimal = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse() {
+            Ok(value) if decimal => self.check(value),
+            _ => Err(self.refuse(format!("{text:?}"))),
+        }
+    }
+
+    /// Checks that a number is within the range.
+    pub fn check(&self, value: i64) -> Result<i64, InvalidRequest> {
+        if (self.min..=self.max).contains(&value) { Ok(value) } else { Err(self.refuse(value.to_string())) }
+    }
+
+    fn refuse(&self, given: String) -> InvalidRequest {
+        let Self { name, min, max, remark, .. } = *self;
+        InvalidRequest::NotInRange {
+            name,
+            given,
+            allowed: format!("whole numbers from {min} to {max}{remark}"),
+        }
+    }
+}
+
+/// The words for the values of a switch.
+pub const SWITCH_VALUES: &str = "true, t, 1, false, f and 0";
+
+impl Switch {
+    /// Reads one of the words that the reference knows.
+    pub fn parse(&self, text: &str) -> Result<bool, InvalidRequest> {
+        match text {
+            "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
+            "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
+            _ => Err(InvalidRequest::UnknownValue {
+                name: self.name,
+                given: text.to_owned(),
+                allowed: SWITCH_VALUES,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_decimal() {
+        assert_eq!(PORT.parse("080"), Ok(80));
+        for text in ["", "-", "abc", "0x50", "1_000", "+5", " 5", "5 ", "5.0", "1e3", "99999999999999999999"]
+        {
+            let error = PORT.parse(text).expect_err(text).to_string();
+            assert_eq!(
+                error,
+                format!(
+                    "invalid port {text:?}: allowed are whole numbers from 0 to 65535 (0 means the default, 33434)"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn every_number_has_its_range() {
+        for number in [PORT, TRACEROUTE_QUERIES, E2E_QUERIES, MAX_TTL, TIMEOUT] {
+            let Number { name, min, max, .. } = number;
+            assert_eq!((number.check(min), number.check(max)), (Ok(min), Ok(max)), "{name}");
+            for value in [min - 1, max + 1, i64::MIN, i64::MAX] {
+                let error = number.check(value).expect_err(name).to_string();
+                let start = format!("invalid {name} {value}: allowed are whole numbers from {min} to {max}");
+                assert!(error.starts_with(&start), "{error}");
+            }
+            assert!(number.check(number.default).is_ok());
+        }
+    }
+
+    #[test]
+    fn switches_know_the_references_words() {
+        for (text, value) in [("1", true), ("T", true), ("TRUE", true), ("0", false), ("False", false)] {
+            assert_eq!(IPV6.parse(text), Ok(value));
+        }
+        for text in ["", "yes", "on", "tRUE", "2"] {
+            assert!(IPV6.parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What to trace and how, checked.
+
+use std::time::Duration;
+
+use traceroute_core::{Protocol, Ttl, Wait};
+
+use crate::error::InvalidRequest;
+use crate::parameters::{E2E_QUERIES, MAX_TTL, Number, PORT, TIMEOUT, TRACEROUTE_QUERIES};
+use crate::target::Target;
+
+/// The destination port when none is asked for.
+const DEFAULT_PORT: u16 = 33_434;
+
+/// A request in which every field is within its range. [`Request::builder`] makes one.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub(crate) target: Target,
+    pub(crate) protocol: Protocol,
+    /// As asked for, the default filled in; a port in the target wins over it.
+    pub(crate) port: u16,
+    pub(crate) traceroute_queries: u16,
+    pub(crate) e2e_queries: u16,
+    pub(crate) max_ttl: Ttl,
+    pub(crate) timeout: Duration,
+    pub(crate) ipv6: bool,
+    pub(crate) wait: Wait,
+}
+
+/// A request as it was typed. Numbers of any size are taken here, and refused by [`build`](Self::build) with an error
+/// that names the parameter and what is allowed.
+#[derive(Clone, Debug)]
+pub struct RequestBuilder {
+    target: String,
+    protocol: Protocol,
+    port: i64,
+    traceroute_queries: i64,
+    e2e_queries: i64,
+    max_ttl: i64,
+    timeout_ms: i64,
+    ipv6: bool,
+    wait: Wait,
+}
+
+impl Request {
+    /// A request for `target`, a name, an address, `host:port` or `[address]:port`, with the defaults of the command
+    /// line.
+    #[must_use]
+    pub fn builder(target: impl Into<String>) -> RequestBuilder {
+        RequestBuilder {
+            target: target.into(),
+            protocol: Protocol::Udp,
+            port: PORT.default,
+            traceroute_queries: TRACEROUTE_QUERIES.default,
+            e2e_queries: E2E_QUERIES.default,
+            max_ttl: MAX_TTL.default,
+            timeout_ms: TIMEOUT.default,
+            ipv6: false,
+            wait: Wait::ADAPTIVE,
+        }
+    }
+
+    /// The target as it was given.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target.text
+    }
+
+    /// The port that the probes go to.
+    pub(crate) fn effective_port(&self) -> u16 {
+        self.target.port.unwrap_or(self.port)
+    }
+
+    /// The time between two end-to-end probes: spread over the longest that a serial trace would take, at most a
+    /// second.
+    pub(crate) fn e2e_interval(&self) -> Duration {
+        let whole = self.timeout * u32::from(self.max_ttl.get());
+        (whole / u32::from(self.e2e_queries.max(1))).min(Duration::from_secs(1))
+    }
+}
+
+impl RequestBuilder {
+    /// How to probe; UDP by default.
+    #[must_use]
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
+    /// Destination port, 1 to 65,535; 0 means the default, 33,434.
+    #[must_use]
+    pub fn port(mut self, port: impl Into<i64>) -> Self {
+        self.port = port.into();
+        self
+    }
+
+    /// Number of runs, 0 to 1,000; 3 by default.
+    #[must_use]
+    pub fn traceroute_queries(mut self, queries: impl Into<i64>) -> Self {
+        self.traceroute_queries = queries.into();
+        self
+    }
+
+    /// Number of end-to-end probes, 0 to 10,000; 50 by default.
+    #[must_use]
+    pub fn e2e_queries(mut self, queries: impl Into<i64>) -> Self {
+        self.e2e_queries = queries.into();
+        self
+    }
+
+    /// The last TTL probed, 1 to 255; 30 by default.
+    #[must_use]
+    pub fn max_ttl(mut self, ttl: impl Into<i64>) -> Self {
+        self.max_ttl = ttl.into();
+        self
+    }
+
+    /// How long an answer may take, 1 to 600,000 milliseconds; 3,000 by default.
+    #[must_use]
+    pub fn timeout_ms(mut self, timeout: impl Into<i64>) -> Self {
+        self.timeout_ms = timeout.into();
+        self
+    }
+
+    /// Resolve a name to an IPv6 address and not to an IPv4 one.
+    #[must_use]
+    pub fn ipv6(mut self, ipv6: bool) -> Self {
+        self.ipv6 = ipv6;
+        self
+    }
+
+    /// How long to wait for silent hops once the path has been seen to its end.
+    #[must_use]
+    pub fn wait(mut self, wait: Wait) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Checks every field.
+    pub fn build(self) -> Result<Request, InvalidRequest> {
+        let port = match checked(PORT, self.port)? {
+            0 => DEFAULT_PORT,
+            port => port,
+        };
+        Ok(Request {
+            protocol: self.protocol,
+            port,
+            traceroute_queries: checked(TRACEROUTE_QUERIES, self.traceroute_queries)?,
+            e2e_queries: checked(E2E_QUERIES, self.e2e_queries)?,
+            max_ttl: Ttl::new(checked(MAX_TTL, self.max_ttl)?).unwrap_or(Ttl::FIRST),
+            timeout: Duration::from_millis(checked(TIMEOUT, self.timeout_ms)?),
+            ipv6: self.ipv6,
+            wait: self.wait,
+            target: Target::parse(&self.target)?,
+        })
+    }
+}
+
+fn checked<T: TryFrom<i64> + Default>(number: Number, value: i64) -> Result<T, InvalidRequest> {
+    // The ranges fit their types.
+    number.check(value).map(|value| T::try_from(value).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_is_checked() {
+        type Set = fn(RequestBuilder, i64) -> RequestBuilder;
+        let fields: [(Number, Set); 5] = [
+            (PORT, RequestBuilder::port),
+            (TRACEROUTE_QUERIES, RequestBuilder::traceroute_queries),
+            (E2E_QUERIES, RequestBuilder::e2e_queries),
+            (MAX_TTL, RequestBuilder::max_ttl),
+            (TIMEOUT, RequestBuilder::timeout_ms),
+        ];
+        for (number, set) in fields {
+            let build = |value| set(Request::builder("192.0.2.1"), value).build();
+            assert!(build(number.min).is_ok() && build(number.max).is_ok(), "{}", number.name);
+            for value in [number.min - 1, number.max + 1] {
+                assert_eq!(build(value).err(), number.check(value).err(), "{}", number.name);
+            }
+        }
+    }
+
+    #[test]
+    fn port_zero_is_the_default_and_the_target_wins() {
+        let request = |target: &str, port| Request::builder(target).port(port).build().expect("valid");
+        assert_eq!(request("192.0.2.1", 0).effective_port(), 33_434);
+        assert_eq!(request("192.0.2.1:53", 80).effective_port(), 53);
+        assert_eq!(request("192.0.2.1:53", 80).port, 80);
+    }
+
+    #[test]
+    fn e2e_probes_are_at_most_a_second_apart() {
+        let interval = |queries: i64, timeout: i64| {
+            let request = Request::builder("192.0.2.1").e2e_queries(queries).timeout_ms(timeout);
+            request.build().expect("valid").e2e_interval()
+        };
+        assert_eq!(interval(50, 3_000), Duration::from_secs(1));
+        assert_eq!(interval(10_000, 3_000), Duration::from_millis(9));
+        assert_eq!(interval(0, 3_000), Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,66 @@
+//! Names to addresses, by the system's resolver, without ever delaying anybody else.
+//!
+//! `getaddrinfo` blocks, cannot be cancelled, and takes as long as it likes. It therefore runs on threads of its own,
+//! inside the tracer's network namespace, which nobody joins: a time-out gives up waiting, and the process may end
+//! while they still ask.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
+use traceroute_packets::Network;
+
+use crate::error::Error;
+
+/// How long a name may take. The system's resolver gives its first server 5 s before it asks the second.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How many threads may ask at one time.
+const THREADS: usize = 32;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Resolver {
+    threads: Arc<Semaphore>,
+}
+
+impl Resolver {
+    pub(crate) fn new() -> Self {
+        Self { threads: Arc::new(Semaphore::new(THREADS)) }
+    }
+
+    /// The first address of `name` in the family asked for.
+    pub(crate) async fn resolve(&self, network: &Network, name: &str, ipv6: bool) -> Result<IpAddr, Error> {
+        let failed = |reason: String| Error::Resolve { name: name.to_owned(), reason };
+        let addresses = timeout(PATIENCE, self.ask(network, name))
+            .await
+            .map_err(|_| failed(format!("no answer within {} seconds", PATIENCE.as_secs())))??;
+        let mut addresses = addresses.map_err(|error| failed(reason(&error)))?.into_iter();
+        let family = if ipv6 { "IPv6" } else { "IPv4" };
+        addresses
+            .find(|address| address.is_ipv6() == ipv6)
+            .ok_or_else(|| failed(format!("it has no {family} address")))
+    }
+
+    async fn ask(&self, network: &Network, name: &str) -> Result<io::Result<Vec<IpAddr>>, Error> {
+        // The semaphore is never closed; without a permit the thread would only not be counted.
+        let permit = Arc::clone(&self.threads).acquire_owned().await.ok();
+        let (answer, addresses) = oneshot::channel();
+        let host = name.to_owned();
+        network.spawn(move || {
+            let found = (host.as_str(), 0).to_socket_addrs();
+            let found = found.map(|addresses| addresses.map(|address: SocketAddr| address.ip()).collect());
+            drop(permit);
+            // Nobody listens any more if the request has ended.
+            answer.send(found).unwrap_or_default();
+        })?;
+        Ok(addresses.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into())))
+    }
+}
+
+/// The resolver's words without the standard library's preface.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
+}

@@ -1,0 +1,82 @@
+//! A request under way, as its owner sees it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::task::JoinHandle;
+use traceroute_core::Results;
+
+use crate::error::Error;
+use crate::event::{Events, TraceEvent};
+use crate::request::Request;
+use crate::run::Phase;
+use crate::tracer::Inner;
+use crate::work::carry_out;
+
+/// How many events may wait to be read; more are lost, and counted.
+const EVENTS: usize = 4096;
+
+/// A request under way. Dropping it ends the request: nothing more is sent, and no socket, lease or task is left.
+#[derive(Debug)]
+pub struct Trace {
+    events: mpsc::Receiver<TraceEvent>,
+    lost_events: Arc<AtomicU64>,
+    phase: watch::Sender<Phase>,
+    task: JoinHandle<Result<Results, Error>>,
+}
+
+impl Trace {
+    pub(crate) fn start(
+        tracer: Arc<Inner>,
+        runtime: &Handle,
+        request: Request,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        let (sender, events) = mpsc::channel(EVENTS);
+        let (phase, phases) = watch::channel(Phase::Running);
+        let lost_events = Arc::new(AtomicU64::new(0));
+        let events_out = Events::new(sender, Arc::clone(&lost_events));
+        let phase_out = phase.clone();
+        let task = runtime.spawn(async move {
+            let _permit = permit;
+            carry_out(&tracer, request, events_out, phase_out, phases).await
+        });
+        Self { events, lost_events, phase, task }
+    }
+
+    /// The next thing that happens; `None` when the request has ended.
+    pub async fn next_event(&mut self) -> Option<TraceEvent> {
+        self.events.recv().await
+    }
+
+    /// How many events were lost because they were not read in time.
+    #[must_use]
+    pub fn lost_events(&self) -> u64 {
+        self.lost_events.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the end of the request and returns its results.
+    pub async fn finish(mut self) -> Result<Results, Error> {
+        match (&mut self.task).await {
+            Ok(outcome) => outcome,
+            Err(failure) => match failure.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(Error::Stopped),
+            },
+        }
+    }
+
+    /// Ends the request now, and returns what was learnt.
+    pub async fn stop(self) -> Result<Results, Error> {
+        self.phase.send_replace(Phase::Stopped);
+        self.finish().await
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,161 @@
+//! The tracer: the packet I/O of a network namespace, shared by all requests.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use traceroute_packets::{Blocks, Entropy, Network, NetworkOptions};
+
+use crate::budget::Budget;
+use crate::error::Error;
+use crate::request::Request;
+use crate::resolve::Resolver;
+use crate::trace::Trace;
+
+/// Traces paths. Cheap to clone; all clones share one capture.
+#[derive(Clone, Debug)]
+pub struct Tracer {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) network: Arc<Network>,
+    pub(crate) budget: Option<Arc<Budget>>,
+    pub(crate) resolver: Resolver,
+    requests: Arc<Semaphore>,
+    limits: Limits,
+    runtime: Handle,
+}
+
+/// How much a tracer does at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Probes a second of all requests together, served round robin among the requests; a tenth of them may go out at
+    /// once. `None` is no limit.
+    pub probes_per_second: Option<u32>,
+    /// Requests at one time.
+    pub requests: usize,
+}
+
+impl Default for Limits {
+    /// 10,000 probes a second and 10,000 requests.
+    fn default() -> Self {
+        Self { probes_per_second: Some(10_000), requests: 10_000 }
+    }
+}
+
+/// What a tracer has done so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TracerStats {
+    /// How often a probe had to wait for the budget.
+    pub probe_waits: u64,
+    /// Packets that the capture lost because it was not read fast enough.
+    pub capture_drops: u64,
+    /// Requests under way.
+    pub requests: usize,
+}
+
+/// What may be chosen about a [`Tracer`].
+#[derive(Default)]
+pub struct TracerBuilder {
+    options: NetworkOptions,
+    network: Option<Network>,
+    limits: Limits,
+}
+
+impl Tracer {
+    /// Starts to build a tracer.
+    #[must_use]
+    pub fn builder() -> TracerBuilder {
+        TracerBuilder::default()
+    }
+
+    /// Starts a request, in a task on the runtime that the tracer was built on.
+    pub fn start(&self, request: Request) -> Result<Trace, Error> {
+        let inner = &self.inner;
+        let limit = inner.limits.requests;
+        let permit = Arc::clone(&inner.requests).try_acquire_owned();
+        let permit = permit.map_err(|_| Error::TooManyRequests { limit })?;
+        Ok(Trace::start(Arc::clone(inner), &inner.runtime, request, permit))
+    }
+
+    /// What the tracer has done so far.
+    #[must_use]
+    pub fn stats(&self) -> TracerStats {
+        let inner = &self.inner;
+        TracerStats {
+            probe_waits: inner.budget.as_ref().map_or(0, |budget| budget.waits()),
+            capture_drops: inner.network.capture_drops(),
+            requests: inner.limits.requests - inner.requests.available_permits(),
+        }
+    }
+
+    /// Whether no run holds an identity or listens to the capture.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.inner.network.is_idle()
+    }
+}
+
+impl TracerBuilder {
+    /// Trace in the network namespace that `path` refers to: `/run/netns/NAME`, `/proc/PID/ns/net`. Names are resolved
+    /// in it too.
+    #[must_use]
+    pub fn network_namespace(mut self, path: impl Into<PathBuf>) -> Self {
+        self.options.namespace = Some(path.into());
+        self
+    }
+
+    /// Use these blocks of ports and echo ids instead of ones chosen at random outside of the kernel's own.
+    #[must_use]
+    pub fn blocks(mut self, blocks: Blocks) -> Self {
+        self.options.blocks = Some(blocks);
+        self
+    }
+
+    /// Draw nonces from here instead of the operating system's generator.
+    #[must_use]
+    pub fn entropy(mut self, entropy: Entropy) -> Self {
+        self.options.entropy = Some(entropy);
+        self
+    }
+
+    /// Trace in `network`, which may be a simulated one; the namespace, blocks and entropy are then its own.
+    #[must_use]
+    pub fn network(mut self, network: Network) -> Self {
+        self.network = Some(network);
+        self
+    }
+
+    /// How much to do at one time.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Opens the capture and the sinks.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with I/O and time.
+    pub async fn build(self) -> Result<Tracer, Error> {
+        let network = match self.network {
+            Some(network) => network,
+            None => Network::open(self.options).await?,
+        };
+        let limits = Limits { requests: self.limits.requests.min(Semaphore::MAX_PERMITS), ..self.limits };
+        Ok(Tracer {
+            inner: Arc::new(Inner {
+                network: Arc::new(network),
+                budget: limits.probes_per_second.map(Budget::new).map(Arc::new),
+                resolver: Resolver::new(),
+                requests: Arc::new(Semaphore::new(limits.requests)),
+                limits,
+                runtime: Handle::current(),
+            }),
+        })
+    }
+}

@@ -1,0 +1,350 @@
+//! Carrying out a request: its runs, its end-to-end probes, and what becomes of them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use traceroute_core::{
+    Destination, EndReason, EndToEnd, Knowledge, RequestDestination, RequestSource, Results, RunResult,
+    Schedule, Traceroute, TracerouteError, Ttl,
+};
+use tracing::{debug, warn};
+
+use crate::budget::BudgetedSink;
+use crate::error::{Error, InvalidRequest, describe};
+use crate::event::{Events, TraceEvent};
+use crate::request::Request;
+use crate::run::{Context, Finished, Phase, Step, run};
+use crate::target::{Host, not_a_host};
+use crate::tracer::Inner;
+
+/// Does what a request asks for.
+pub(crate) async fn carry_out(
+    tracer: &Inner,
+    request: Request,
+    events: Events,
+    phase: watch::Sender<Phase>,
+    mut phases: watch::Receiver<Phase>,
+) -> Result<Results, Error> {
+    let destination = resolve(tracer, &request, &mut phases).await?;
+    let source = tracer.network.source_address(destination)?;
+    debug!(target = %destination.address, %source, "tracing");
+    events.send(TraceEvent::Resolved { target: destination.address, source });
+
+    let (knowledge, _) = watch::channel(Knowledge::default());
+    let context = Context {
+        network: Arc::clone(&tracer.network),
+        sink: BudgetedSink::new(tracer.network.sink(), tracer.budget.clone()),
+        protocol: request.protocol,
+        source,
+        destination,
+        port: request.effective_port(),
+        timeout: request.timeout,
+        knowledge,
+        phase: phases,
+    };
+    let (ended, endings) = mpsc::unbounded_channel();
+    let mut tally = Tally::new(&request, events.clone(), endings);
+    let parts = Parts { request: &request, context, events, ended };
+    let finished = conduct(&parts, &mut tally, &phase).await;
+    tally.results(&request, finished)
+}
+
+/// The address to trace.
+async fn resolve(
+    tracer: &Inner,
+    request: &Request,
+    phases: &mut watch::Receiver<Phase>,
+) -> Result<Destination, Error> {
+    match &request.target.host {
+        Host::Address { address, zone: None } => Ok(Destination { address: *address, scope_id: 0 }),
+        Host::Address { address, zone: Some(zone) } => {
+            let index = match zone.parse() {
+                Ok(index) => Some(index),
+                Err(_) => tracer.network.interface_index(zone)?,
+            };
+            let scope_id = index.filter(|index| *index != 0).ok_or_else(|| InvalidRequest::Target {
+                target: request.target.text.clone(),
+                reason: format!("there is no interface {zone:?}"),
+            })?;
+            Ok(Destination { address: *address, scope_id })
+        }
+        Host::Name(name) => {
+            let address = tokio::select! {
+                address = tracer.resolver.resolve(&tracer.network, name, request.ipv6) => address?,
+                _ = phases.wait_for(|phase| *phase == Phase::Stopped) => return Err(Error::Stopped),
+            };
+            match not_a_host(address) {
+                Some(reason) => Err(Error::ResolvedTo { name: name.clone(), address, reason }),
+                None => Ok(Destination { address, scope_id: 0 }),
+            }
+        }
+    }
+}
+
+/// Starts the runs and probes, and waits until all have ended and given their results.
+async fn conduct(
+    parts: &Parts<'_>,
+    tally: &mut Tally,
+    phase: &watch::Sender<Phase>,
+) -> Vec<(usize, Finished)> {
+    let interval = parts.request.e2e_interval();
+    let mut under_way = FuturesUnordered::new();
+    let mut probes_started = 0;
+    let mut next_probe = Instant::now();
+    // The first end-to-end probe is the first packet of all: it asks how far the destination is.
+    if tally.probes > 0 {
+        under_way.push(parts.probe(0));
+        probes_started = 1;
+        next_probe += interval;
+    }
+    under_way.extend((0..tally.runs).map(|index| parts.run(index)));
+
+    let mut finished = Vec::with_capacity(tally.runs);
+    let mut stop = phase.subscribe();
+    while !tally.is_complete() && !tally.is_hopeless() {
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|phase| *phase == Phase::Stopped) => break,
+            Some(ending) = tally.endings.recv() => tally.note(ending),
+            Some(part) = under_way.next(), if !under_way.is_empty() => finished.extend(part),
+            () = sleep_until(next_probe), if probes_started < tally.probes => {
+                under_way.push(parts.probe(probes_started));
+                probes_started += 1;
+                next_probe += interval;
+            }
+        }
+    }
+    if tally.is_hopeless() {
+        return finished;
+    }
+    // Runs that listen for late answers give their results now.
+    phase.send_if_modified(|phase| {
+        let running = *phase == Phase::Running;
+        if running {
+            *phase = Phase::Done;
+        }
+        running
+    });
+    while let Some(part) = under_way.next().await {
+        finished.extend(part);
+    }
+    while let Ok(ending) = tally.endings.try_recv() {
+        tally.note(ending);
+    }
+    finished
+}
+
+/// How a run or probe ended.
+enum Ended {
+    Run { index: usize, outcome: Result<Finished, TracerouteError> },
+    Probe { index: usize, outcome: Result<Option<Duration>, TracerouteError> },
+}
+
+/// A run or probe under way. A run leaves its final result behind when it is done listening.
+type Part<'a> = Pin<Box<dyn Future<Output = Option<(usize, Finished)>> + Send + 'a>>;
+
+/// Makes the runs and probes of a request.
+struct Parts<'a> {
+    request: &'a Request,
+    context: Context,
+    events: Events,
+    ended: mpsc::UnboundedSender<Ended>,
+}
+
+impl Parts<'_> {
+    fn run(&self, index: usize) -> Part<'_> {
+        let mut schedule = Schedule::parallel(Ttl::FIRST, self.request.max_ttl, self.request.timeout);
+        schedule.wait = self.request.wait;
+        schedule.sounding = index == 0 && self.request.e2e_queries == 0;
+        if index > 0 {
+            schedule = schedule.following();
+        }
+        Box::pin(async move {
+            let on_step = |step| {
+                self.events.send(match step {
+                    Step::Sent(ttl) => TraceEvent::ProbeSent { run: index, ttl },
+                    Step::Answered(hop) => TraceEvent::HopAnswered { run: index, hop },
+                    Step::Updated(hop) => TraceEvent::HopUpdated { run: index, hop },
+                });
+            };
+            let on_end = |finished: &Finished| self.end(Ended::Run { index, outcome: Ok(finished.clone()) });
+            match run(self.context.clone(), schedule, true, on_step, on_end).await {
+                Ok(finished) => finished.map(|finished| (index, finished)),
+                Err(error) => {
+                    self.end(Ended::Run { index, outcome: Err(error) });
+                    None
+                }
+            }
+        })
+    }
+
+    fn probe(&self, index: usize) -> Part<'_> {
+        let schedule = Schedule::single(self.request.max_ttl, self.request.timeout);
+        Box::pin(async move {
+            match run(self.context.clone(), schedule, false, |_| {}, |_| {}).await {
+                // Nobody knows what would have become of it.
+                Ok(None) => {}
+                Ok(Some(finished)) if finished.report.end_reason == EndReason::Interrupted => {}
+                Ok(Some(finished)) => {
+                    self.end(Ended::Probe { index, outcome: Ok(finished.destination_rtt()) });
+                }
+                Err(error) => self.end(Ended::Probe { index, outcome: Err(error) }),
+            }
+            None
+        })
+    }
+
+    fn end(&self, ended: Ended) {
+        // The receiver is the request that polls these parts.
+        self.ended.send(ended).unwrap_or_default();
+    }
+}
+
+/// What has become of the parts of a request so far.
+struct Tally {
+    runs: usize,
+    probes: usize,
+    events: Events,
+    endings: mpsc::UnboundedReceiver<Ended>,
+    /// The runs that ended with a result, in the order in which they did.
+    runs_ended: Vec<usize>,
+    runs_failed: Failures,
+    /// The round trips of the probes in the order in which they ended.
+    rtts: Vec<Option<Duration>>,
+    probes_failed: Failures,
+}
+
+/// How many failed, and the distinct reasons.
+#[derive(Default)]
+struct Failures {
+    count: usize,
+    errors: Vec<TracerouteError>,
+}
+
+impl Failures {
+    fn add(&mut self, error: TracerouteError) {
+        self.count += 1;
+        if !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
+    }
+
+    fn warnings(&self, of: usize, what: &str) -> impl Iterator<Item = String> {
+        self.errors
+            .iter()
+            .map(move |error| format!("{} of {of} {what} failed: {}", self.count, describe(error)))
+    }
+}
+
+impl Tally {
+    fn new(request: &Request, events: Events, endings: mpsc::UnboundedReceiver<Ended>) -> Self {
+        Self {
+            runs: request.traceroute_queries.into(),
+            probes: request.e2e_queries.into(),
+            events,
+            endings,
+            runs_ended: Vec::new(),
+            runs_failed: Failures::default(),
+            rtts: Vec::new(),
+            probes_failed: Failures::default(),
+        }
+    }
+
+    /// Whether every run and every probe has ended.
+    fn is_complete(&self) -> bool {
+        self.runs_ended.len() + self.runs_failed.count == self.runs && self.rtts.len() == self.probes
+    }
+
+    /// Whether nothing can come of the request any more.
+    fn is_hopeless(&self) -> bool {
+        match (self.runs, self.probes) {
+            (0, 0) => false,
+            (0, probes) => self.probes_failed.count == probes,
+            (runs, _) => self.runs_failed.count == runs,
+        }
+    }
+
+    fn note(&mut self, ended: Ended) {
+        match ended {
+            Ended::Run { index, outcome: Ok(finished) } => {
+                debug!(run = index, end_reason = ?finished.report.end_reason, "the run ended");
+                self.runs_ended.push(index);
+                self.events.send(TraceEvent::RunFinished { run: index, result: result(finished) });
+            }
+            Ended::Run { index, outcome: Err(error) } => {
+                warn!(run = index, %error, "the run failed");
+                self.events.send(TraceEvent::RunFailed { run: index, reason: describe(&error) });
+                self.runs_failed.add(error);
+            }
+            Ended::Probe { index, outcome } => {
+                let rtt = outcome.unwrap_or_else(|error| {
+                    warn!(probe = index, %error, "the end-to-end probe failed");
+                    self.probes_failed.add(error);
+                    None
+                });
+                self.rtts.push(rtt);
+                self.events.send(TraceEvent::EndToEnd { probe: index, rtt });
+            }
+        }
+    }
+
+    fn results(self, request: &Request, finished: Vec<(usize, Finished)>) -> Result<Results, Error> {
+        if self.is_hopeless() {
+            let errors = if self.runs == 0 { self.probes_failed.errors } else { self.runs_failed.errors };
+            return Err(Error::AllRunsFailed(errors));
+        }
+        let place = |index: &usize| self.runs_ended.iter().position(|ended| ended == index);
+        let mut finished = finished;
+        finished.sort_by_key(|(index, _)| place(index));
+        let warnings = self.runs_failed.warnings(self.runs, "runs");
+        let warnings = warnings.chain(self.probes_failed.warnings(self.probes, "end-to-end probes"));
+        Ok(Results {
+            test_run_id: random_id(),
+            protocol: request.protocol,
+            source: RequestSource::default(),
+            destination: RequestDestination { hostname: request.target.text.clone(), port: request.port },
+            traceroute: Traceroute::new(finished.into_iter().map(|(_, finished)| result(finished)).collect()),
+            e2e_probe: EndToEnd::new(&self.rtts),
+            warnings: warnings.collect(),
+        })
+    }
+}
+
+fn result(finished: Finished) -> RunResult {
+    let Finished { source, destination, report, drops } = finished;
+    RunResult::new(random_id(), source, destination, report, drops)
+}
+
+/// A random UUID (RFC 9562, version 4) in URL-safe base64 without padding: 22 characters.
+fn random_id() -> String {
+    let mut bytes = [0; 16];
+    if let Err(error) = getrandom::fill(&mut bytes) {
+        // An id that is not unique is better than no result.
+        warn!(%error, "no random bits for an id");
+    }
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_random_uuids() {
+        let id = random_id();
+        assert_eq!(id.len(), 22);
+        let bytes = URL_SAFE_NO_PAD.decode(&id).expect("base64");
+        assert_eq!((bytes[6] >> 4, bytes[8] >> 6), (4, 2));
+        assert_ne!(id, random_id());
+    }
+}
