@@ -8,6 +8,7 @@ use traceroute::parameters::{
 use traceroute::{InvalidRequest, Protocol, Request};
 
 /// What was typed.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "datadog-traceroute",
@@ -43,8 +44,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MS", help = TIMEOUT.meaning, default_value_t = TIMEOUT.default,
           allow_negative_numbers = true, value_parser = number(&TIMEOUT))]
     timeout: i64,
-    /// How to probe with tcp: syn, sack, prefer_sack or syn_socket
-    #[arg(long, value_name = "METHOD", default_value = "syn")]
+    #[arg(
+        long,
+        value_name = "METHOD",
+        default_value = "syn",
+        help = "How to probe with tcp: syn, sack, prefer_sack or syn_socket"
+    )]
     tcp_method: String,
     #[arg(long, help = IPV6.meaning, value_parser = switch(&IPV6), num_args = 0..=1, require_equals = true,
           default_value = "false", default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set)]

@@ -16,7 +16,7 @@ use crate::Protocol;
 
 /// How long a released identity is not lent again. Replies later than that are not seen in practice: routers hold
 /// packets for seconds.
-pub const QUARANTINE: Duration = Duration::from_secs(60);
+pub const QUARANTINE: Duration = Duration::from_mins(1);
 
 /// The random part of an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +36,11 @@ impl Nonce {
     #[expect(clippy::cast_possible_truncation, reason = "the parts are cut out of the bits")]
     pub const fn from_entropy(bits: u64, token: u64) -> Self {
         let label = bits as u32 & 0xf_ffff;
-        Self { label: if label & 0xffff == 0 { label | 1 } else { label }, base: (bits >> 32) as u16, token }
+        Self {
+            label: if label.trailing_zeros() >= 16 { label | 1 } else { label },
+            base: (bits >> 32) as u16,
+            token,
+        }
     }
 
     /// The label as the header of this family carries it.
@@ -219,7 +223,7 @@ mod tests {
         let mut pool = IdentityPool::new(61_000, 1, 0);
         let first = pool.lease(REMOTE, Timestamp::ZERO, || 7).expect("free");
         pool.release(&first, Timestamp::ZERO);
-        let before = Timestamp::ZERO + QUARANTINE - Duration::from_nanos(1);
+        let before = Timestamp::ZERO + (QUARANTINE - Duration::from_nanos(1));
 
         // The generator repeats itself once, then goes on.
         let mut bits = [7, 7, 8, 8].into_iter();

@@ -292,6 +292,7 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e6
 }
 
+#[expect(clippy::ref_option, reason = "serde's signature")]
 fn address_or_empty<S: Serializer>(address: &Option<IpAddr>, serializer: S) -> Result<S::Ok, S::Error> {
     match address {
         Some(address) => serializer.collect_str(address),
@@ -299,6 +300,7 @@ fn address_or_empty<S: Serializer>(address: &Option<IpAddr>, serializer: S) -> R
     }
 }
 
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn unreachable<S: Serializer>(reason: &Option<Unreachable>, serializer: S) -> Result<S::Ok, S::Error> {
     match reason {
         Some(reason) => serializer.collect_str(reason),
@@ -308,14 +310,14 @@ fn unreachable<S: Serializer>(reason: &Option<Unreachable>, serializer: S) -> Re
 
 fn labels<S: Serializer>(labels: &[MplsLabel], serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
-    struct Label {
+    struct Entry {
         label: u32,
         exp: u8,
         bottom: bool,
         ttl: u8,
     }
 
-    serializer.collect_seq(labels.iter().map(|&MplsLabel { label, exp, bottom, ttl }| Label {
+    serializer.collect_seq(labels.iter().map(|&MplsLabel { label, exp, bottom, ttl }| Entry {
         label,
         exp,
         bottom,

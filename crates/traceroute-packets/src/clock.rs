@@ -27,7 +27,7 @@ impl Clock {
     /// The runtime's name for a time. Times too far away for it are a day ahead.
     #[must_use]
     pub fn instant(&self, at: Timestamp) -> Instant {
-        const DAY: Duration = Duration::from_secs(86_400);
+        const DAY: Duration = Duration::from_hours(24);
         self.origin.checked_add(Duration::from_nanos(at.as_nanos())).unwrap_or_else(|| Instant::now() + DAY)
     }
 }

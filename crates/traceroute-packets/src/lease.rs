@@ -55,7 +55,7 @@ struct Held {
 struct Port {
     protocol: Protocol,
     source: IpAddr,
-    port: u16,
+    number: u16,
 }
 
 /// An identity lent to a run. Dropping it returns it: to quarantine, if it may have been used.
@@ -189,7 +189,7 @@ impl State {
             held.runs += 1;
             return Ok(true);
         }
-        let Some(hold) = host.hold_port(port.protocol, port.source, scope_id, port.port)? else {
+        let Some(hold) = host.hold_port(port.protocol, port.source, scope_id, port.number)? else {
             return Ok(false);
         };
         self.held.insert(port, Held { runs: 1, _hold: hold });
@@ -223,7 +223,7 @@ impl Lease {
         let held = {
             let mut state = inner.lock();
             loop {
-                let port = Port { protocol: self.protocol, source, port: self.identity.local };
+                let port = Port { protocol: self.protocol, source, number: self.identity.local };
                 if state.hold(port, scope_id, inner.host.as_ref())? {
                     self.port = Some(port);
                     break true;

@@ -39,8 +39,8 @@ fn both_ends_of_a_link_see_the_same_at_nearly_the_same_time() {
 #[test]
 fn nothing_is_missed_between_start_and_stop() {
     let namespace = Namespace::new().unwrap();
-    let capture = Capture::start(&namespace, "lo").unwrap();
     let socket = namespace.run(|| UdpSocket::bind("127.0.0.1:0")).unwrap();
+    let capture = Capture::start(&namespace, "lo").unwrap();
     for n in 0..500_u16 {
         socket.send_to(&n.to_be_bytes(), socket.local_addr().unwrap()).unwrap();
     }

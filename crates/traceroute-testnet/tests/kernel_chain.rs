@@ -95,10 +95,28 @@ fn a_masquerading_router_hides_the_client() {
     assert_eq!(from.ip(), IpAddr::from(chain.router(1).right_addresses().v4));
 }
 
+/// The end of the summary of 200 echo requests that a chain's first router answers with time exceeded.
+fn flood(chain: &Chain, target: IpAddr) -> String {
+    let arguments = ["-n", "-q", "-c200", "-i0", "-t1", "-W1", &target.to_string()];
+    let output = chain.client().command("ping").args(arguments).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn rate_limits_are_off() {
+    let chain = Chain::builder().routers(1).build().unwrap();
+    for target in [IpAddr::from(chain.target().addresses().v4), chain.target().addresses().v6.into()] {
+        let summary = flood(&chain, target);
+        assert!(summary.contains("200 packets transmitted, 0 received, +200 errors"), "{summary}");
+    }
+}
+
 #[test]
 fn the_kernels_rate_limits_can_stay_on() {
     let chain = Chain::builder().routers(1).kernel_rate_limits().build().unwrap();
-    let arguments = ["-n", "-q10", "-N16", "-w0.3", "-m1", "10.71.1.2"];
+    let summary = flood(&chain, chain.target().addresses().v4.into());
+    assert!(!summary.contains("+200 errors"), "{summary}");
+    let arguments = ["-n", "-q10", "-N16", "-w0.3", "-f2", "10.71.1.2"];
     let output = chain.client().command("traceroute").args(arguments).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(text.matches(" ms").count(), 6, "{text}");

@@ -118,6 +118,8 @@ fn delays_are_kept() {
 fn the_recorder_shows_what_passed_and_nothing_else() {
     let link = SimulatedLink::veth(Topology::chain(1), 1).unwrap();
     assert_eq!(link.recorder().timeline(), "");
+    let socket = link.client().run(|| std::net::UdpSocket::bind("10.71.0.1:0")).unwrap();
+    socket.send_to(b"anyone?", "224.0.0.1:9").unwrap();
     assert_eq!(traceroute(link.client(), &["-m1", "10.71.1.2"]), ["10.71.0.2"]);
     let outline = link.recorder().outline();
     let lines: Vec<_> = outline.lines().map(|l| l.split_once(' ').unwrap().1).collect();

@@ -114,7 +114,7 @@ fn what_no_router_forwards_is_refused() {
     assert_eq!(network.inject(at(0), &probe[..27]), Err(Malformed::Length));
     assert_eq!(network.inject(at(0), &probe[..19]), Err(Malformed::Header));
     assert_eq!(network.inject(at(0), &[]), Err(Malformed::Header));
-    let multicast = udp(source6, "ff02::2".parse().unwrap(), 255, PORTS, b"");
+    let multicast = udp(source6, "ff02::2".parse().unwrap(), 1, PORTS, b"");
     assert_eq!(network.inject(at(0), &multicast), Ok(()));
     assert!(drain(&mut network).is_empty());
 }

@@ -119,8 +119,9 @@ mod tests {
         }
         assert!(runs.join_all().await.iter().all(Result::is_ok));
 
-        // One at once, then one each 100 ms; the two requests alternate as long as both have something to send.
-        let expected = [(1, 0), (2, 100), (1, 200), (2, 300), (1, 400), (1, 500)];
+        // One at once, then one each 100 ms. The large request's second run waits before the small request comes; from
+        // then on the two alternate as long as both have something to send.
+        let expected = [(1, 0), (1, 100), (2, 200), (1, 300), (2, 400), (1, 500)];
         assert_eq!(*sent.lock().expect("not poisoned"), expected);
         assert_eq!(budget.waits(), 5);
     }

@@ -241,6 +241,6 @@ mod tests {
             assert!(Target::parse(text).is_err(), "{text:?}");
         }
         assert!(Target::parse(&"a".repeat(64)).is_err());
-        assert!(Target::parse(&"a.".repeat(127)).is_err());
+        assert!(Target::parse(&"a.".repeat(128)).is_err());
     }
 }

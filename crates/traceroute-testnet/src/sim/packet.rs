@@ -299,3 +299,45 @@ pub(super) fn is_local_talk(datagram: &[u8]) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use etherparse::PacketBuilder;
+
+    use super::*;
+
+    fn udp_datagrams() -> [Vec<u8>; 2] {
+        let [mut v4, mut v6] = [Vec::new(), Vec::new()];
+        PacketBuilder::ipv4([10, 0, 0, 1], [10, 0, 0, 2], 9).udp(1, 2).write(&mut v4, b"odd").unwrap();
+        PacketBuilder::ipv6([1; 16], [2; 16], 9).udp(1, 2).write(&mut v6, b"odd").unwrap();
+        [v4, v6]
+    }
+
+    #[test]
+    fn rewriting_keeps_every_checksum_correct_and_never_makes_it_zero() {
+        for (original, address) in udp_datagrams()
+            .into_iter()
+            .zip([IpAddr::from([203, 0, 113, 1]), IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1])])
+        {
+            for side in [Side::Source, Side::Destination] {
+                for port in 0..=u16::MAX {
+                    let mut datagram = original.clone();
+                    rewrite(&mut datagram, side, address, Some(port));
+                    let header = check(&datagram).unwrap();
+                    assert_eq!(header.port(&datagram, side), Some(port));
+                    assert!(transport_checksum_is_correct(&datagram, &header), "{side:?} {port}");
+                    assert_ne!(read_u16(&datagram, header.transport + 6), Some(0), "{side:?} {port}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rewriting_leaves_a_missing_udp_checksum_missing() {
+        let [mut datagram, _] = udp_datagrams();
+        datagram[26..28].fill(0);
+        rewrite(&mut datagram, Side::Source, [203, 0, 113, 1].into(), Some(7));
+        assert_eq!(datagram[26..28], [0, 0]);
+        assert!(transport_checksum_is_correct(&datagram, &check(&datagram).unwrap()));
+    }
+}

@@ -58,7 +58,7 @@ impl Wire {
         match self {
             Self::Veth { socket, .. } => loop {
                 let Some(received) = socket.receive(buffer)? else { return Ok(None) };
-                if received.outgoing || !received.is_ip() {
+                if !received.is_ip() {
                     continue;
                 }
                 return Ok(Some((received.len, received.stamp.map_or(Duration::ZERO, age))));

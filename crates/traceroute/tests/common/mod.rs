@@ -1,0 +1,106 @@
+//! A tracer in a simulated network under virtual time.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use traceroute::{Blocks, Protocol, Request, RequestBuilder, Results, Tracer};
+use traceroute_core::{Destination, TracerouteError};
+use traceroute_packets::{Clock, Host, Job, Network, Parts, PortHold};
+use traceroute_testnet::sim::virtual_time::Attachment;
+use traceroute_testnet::sim::{self, Recorder, Topology};
+
+/// The client of a simulated network: it has all ports, and one route.
+pub(crate) struct Client(pub(crate) traceroute_testnet::DualStack);
+
+impl Host for Client {
+    fn source_address(&self, to: Destination) -> Result<IpAddr, TracerouteError> {
+        Ok(self.0.of_family(to.address))
+    }
+
+    fn interface_index(&self, _name: &str) -> Result<Option<u32>, TracerouteError> {
+        Ok(None)
+    }
+
+    fn spawn(&self, job: Job) -> Result<(), TracerouteError> {
+        std::thread::spawn(job);
+        Ok(())
+    }
+
+    fn hold_port(
+        &self,
+        _protocol: Protocol,
+        _source: IpAddr,
+        _scope_id: u32,
+        _port: u16,
+    ) -> Result<Option<PortHold>, TracerouteError> {
+        Ok(Some(Box::new(())))
+    }
+}
+
+/// A tracer, and what goes over the wire.
+pub(crate) struct Lab {
+    pub(crate) tracer: Tracer,
+    pub(crate) recorder: Recorder,
+}
+
+impl Lab {
+    /// A tracer in the network that `topology` describes.
+    pub(crate) async fn new(topology: Topology) -> Self {
+        Self::attached(topology, |attachment| attachment).await
+    }
+
+    /// A tracer whose packets pass through an attachment of one's own.
+    pub(crate) async fn attached(topology: Topology, change: impl FnOnce(Attachment) -> Attachment) -> Self {
+        let started = Instant::now();
+        let network = sim::Network::new(topology, 1);
+        let client = network.client();
+        let attachment = change(Attachment::new(network));
+        let (source, sink, recorder) = attachment.attach(started);
+        let network = Network::assemble(Parts {
+            clock: Clock::since(started),
+            source,
+            sink,
+            host: Client(client),
+            blocks: Blocks { ports: 61_000..=61_999, echo_ids: 7_000..=7_999 },
+            entropy: entropy(1),
+        });
+        let tracer = Tracer::builder().network(network).build().await.expect("nothing to open");
+        Self { tracer, recorder }
+    }
+
+    /// Traces to the end, and says how long that took.
+    pub(crate) async fn trace(&self, request: RequestBuilder) -> (Results, Duration) {
+        let before = Instant::now();
+        let trace = self.tracer.start(request.build().expect("a valid request")).expect("room for a request");
+        let results = trace.finish().await.expect("a result");
+        (results, before.elapsed())
+    }
+}
+
+/// One run without end-to-end probes toward the target of the usual plan, `10.71.N.2`, for `routers` routers.
+pub(crate) fn one_run(routers: u8, protocol: Protocol) -> RequestBuilder {
+    Request::builder(format!("10.71.{routers}.2")).protocol(protocol).traceroute_queries(1).e2e_queries(0)
+}
+
+/// Repeatable pseudo-random bits (SplitMix64).
+pub(crate) fn entropy(seed: u64) -> traceroute::Entropy {
+    let mut state = seed;
+    Box::new(move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = state;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    })
+}
+
+/// The addresses of a run's hops, empty for silence.
+pub(crate) fn addresses(results: &Results, run: usize) -> Vec<String> {
+    let runs = results.traceroute.runs.as_ref().expect("there are runs");
+    runs[run]
+        .hops
+        .iter()
+        .map(|hop| hop.ip_address.map_or_else(String::new, |address| address.to_string()))
+        .collect()
+}
