@@ -22,7 +22,9 @@ use core::net::{IpAddr, SocketAddr};
 use traceroute_core::{
     Captured, Direction, FlowKey, Identity, ProbeId, ProbeProtocol, ProbeResponse, Protocol, ReplyKind,
 };
-use traceroute_wire::{Datagram, Echo, Endpoints, IcmpError, IcmpMessage, IpHeader, QuotedEcho, Sum, icmp};
+use traceroute_wire::{
+    Datagram, Echo, Endpoints, IcmpError, IcmpMessage, IpHeader, QuotedEcho, Sum, icmp, quoted_part,
+};
 
 const TOKEN_LEN: usize = 8;
 const PAYLOAD_LEN: usize = TOKEN_LEN + 2;
@@ -65,27 +67,15 @@ impl IcmpProbes {
         payload
     }
 
-    /// What is there of a payload agrees with the probe's.
-    fn carries(&self, sequence: u16, payload: &[u8]) -> bool {
-        let expected = self.payload(sequence);
-        let there = payload.len().min(PAYLOAD_LEN);
-        payload[..there] == expected[..there]
-    }
-
-    /// The probe of which `echo` is a copy on its way out.
-    fn probe_of(&self, header: &IpHeader, echo: &Echo<'_>) -> Option<ProbeId> {
-        let ours = header.endpoints.destination() == self.identity.remote
-            && (echo.id == self.identity.local || header.label == self.label())
-            && echo.payload.len() >= PAYLOAD_LEN
-            && self.carries(echo.sequence, echo.payload);
-        if ours { self.probe_with(echo.sequence) } else { None }
+    /// The probe with this sequence, if all of its payload is there.
+    fn probe_carrying(&self, sequence: u16, payload: &[u8]) -> Option<ProbeId> {
+        if payload.starts_with(&self.payload(sequence)) { self.probe_with(sequence) } else { None }
     }
 
     /// The checksum of a quote says what the message was as a whole, whatever id a NAT has given it.
-    fn checksum_agrees(&self, endpoints: Endpoints, id: u16, echo: &QuotedEcho<'_>, sequence: u16) -> bool {
+    fn checksum_agrees(&self, endpoints: Endpoints, id: u16, sequence: u16, checksum: u16) -> bool {
         let payload = Sum::bytes(&self.payload(sequence));
-        let expected = icmp::echo_request_sum(endpoints, id, sequence, PAYLOAD_LEN, payload);
-        Sum::covered_by(echo.checksum) == expected
+        Sum::covered_by(checksum) == icmp::echo_request_sum(endpoints, id, sequence, PAYLOAD_LEN, payload)
     }
 
     fn match_error(
@@ -96,18 +86,22 @@ impl IcmpProbes {
     ) -> Option<ProbeResponse> {
         let header = &error.quoted.header;
         let endpoints = header.endpoints;
-        let echo = error.quoted.echo_request()?;
-        let (id, sequence) = (echo.id?, echo.sequence?);
-        let as_sent = endpoints.source() == self.endpoints.source() && id == self.identity.local;
-        let ours = endpoints.destination() == self.identity.remote
-            && (as_sent || header.label == self.label())
-            && self.checksum_agrees(endpoints, id, &echo, sequence)
-            && self.carries(sequence, echo.payload);
-        if !ours {
+        if endpoints.destination() != self.identity.remote {
             return None;
         }
-        let rewritten = (!as_sent).then(|| SocketAddr::new(endpoints.source(), id));
-        Some(ProbeResponse::from_error(self.probe_with(sequence)?, reply, datagram, error, rewritten))
+        let QuotedEcho { checksum, id, sequence, payload } = error.quoted.echo_request()?;
+        let (id, sequence) = (id?, sequence?);
+        // By its payload where all of it is there, otherwise by label and checksum. Its source says nothing, a NAT may
+        // have rewritten it.
+        let probe = self.probe_carrying(sequence, payload).or_else(|| {
+            let ours = header.label == self.label()
+                && quoted_part(payload, &self.payload(sequence)).is_some()
+                && self.checksum_agrees(endpoints, id, sequence, checksum);
+            if ours { self.probe_with(sequence) } else { None }
+        })?;
+        let source = SocketAddr::new(endpoints.source(), id);
+        let rewritten = source != SocketAddr::new(self.endpoints.source(), self.identity.local);
+        Some(ProbeResponse::from_error(probe, reply, datagram, error, rewritten.then_some(source)))
     }
 
     fn match_echo_reply(
@@ -118,14 +112,12 @@ impl IcmpProbes {
     ) -> Option<ProbeResponse> {
         let ours = datagram.source() == self.identity.remote
             && datagram.destination() == self.endpoints.source()
-            && echo.id == self.identity.local
-            && echo.payload.len() >= PAYLOAD_LEN
-            && self.carries(echo.sequence, echo.payload);
+            && echo.id == self.identity.local;
         if !ours {
             return None;
         }
         Some(ProbeResponse {
-            probe: Some(self.probe_with(echo.sequence)?),
+            probe: Some(self.probe_carrying(echo.sequence, echo.payload)?),
             from: datagram.source(),
             kind: ReplyKind::EchoReply,
             stamp: reply.stamp,
@@ -160,7 +152,9 @@ impl ProbeProtocol for IcmpProbes {
         }
         let datagram = Datagram::parse(own.datagram)?;
         match IcmpMessage::parse(&datagram)? {
-            IcmpMessage::EchoRequest(echo) => self.probe_of(&datagram.header, &echo),
+            IcmpMessage::EchoRequest(echo) if datagram.destination() == self.identity.remote => {
+                self.probe_carrying(echo.sequence, echo.payload)
+            }
             _ => None,
         }
     }

@@ -7,7 +7,7 @@
 //! | source port | leased by the run | names the run; hashed, so constant |
 //! | IPv4 identification, IPv6 flow label | the nonce's label | names the run where a NAT rewrote the source |
 //! | UDP checksum | the nonce's base plus the probe's number | names the probe within the 8 bytes that every router quotes |
-//! | payload | `NSMNC`, 0, the nonce's token, a word that makes the checksum come out | checked where it is quoted or echoed |
+//! | payload | `NSMNC`, 0, the probe's number, the nonce's token, a word that makes the checksum come out | names the probe where it is quoted or echoed |
 //!
 //! Load balancers hash addresses, ports and the flow label, but not the UDP checksum, so all probes of a run take one
 //! path. A NAT that rewrites addresses and ports corrects the checksum by the difference (RFC 1624): subtracting the
@@ -21,17 +21,19 @@
 #![forbid(unsafe_code)]
 
 use core::net::{IpAddr, SocketAddr};
+use core::ops::Range;
 
 use traceroute_core::{
     Captured, Direction, FlowKey, Identity, ProbeId, ProbeProtocol, ProbeResponse, Protocol, ReplyKind,
 };
 use traceroute_wire::{
-    Datagram, Endpoints, IcmpError, IcmpMessage, IpHeader, Quoted, Sum, Udp, protocol, udp,
+    Datagram, Endpoints, IcmpError, IcmpMessage, IpHeader, Sum, Udp, protocol, quoted_part, udp,
 };
 
 const PREFIX: &[u8; 6] = b"NSMNC\0";
-const TOKEN: core::ops::Range<usize> = 6..14;
-const PAYLOAD_LEN: usize = 16;
+const NUMBER: Range<usize> = 6..8;
+const TOKEN: Range<usize> = 8..16;
+const PAYLOAD_LEN: usize = 18;
 
 /// The probes of one run.
 #[derive(Clone, Debug)]
@@ -58,17 +60,18 @@ impl UdpProbes {
         self.flows[0].label
     }
 
-    /// All of the payload but the last word, which makes its sum come out as `sum`.
-    fn payload(&self, sum: Sum) -> [u8; PAYLOAD_LEN] {
+    fn payload(&self, probe: ProbeId) -> [u8; PAYLOAD_LEN] {
         let mut payload = [0; PAYLOAD_LEN];
         payload[..PREFIX.len()].copy_from_slice(PREFIX);
+        payload[NUMBER].copy_from_slice(&probe.index().to_be_bytes());
         payload[TOKEN].copy_from_slice(&self.identity.nonce.token.to_be_bytes());
-        let rest = sum - Sum::bytes(&payload);
+        let rest = self.sum_of(probe) - Sum::bytes(&payload);
         payload[TOKEN.end..].copy_from_slice(&rest.value().to_be_bytes());
         payload
     }
 
-    fn payload_sum(&self, probe: ProbeId) -> Sum {
+    /// What the words of a probe's payload add up to.
+    fn sum_of(&self, probe: ProbeId) -> Sum {
         Sum::word(self.identity.nonce.base) + Sum::word(probe.index())
     }
 
@@ -80,31 +83,23 @@ impl UdpProbes {
     /// The probe with this payload, `None` if it is not one of ours.
     fn probe_carrying(&self, payload: &[u8; PAYLOAD_LEN]) -> Option<ProbeId> {
         let probe = self.probe_with(Sum::bytes(payload))?;
-        (self.payload(self.payload_sum(probe)) == *payload).then_some(probe)
+        (self.payload(probe) == *payload).then_some(probe)
     }
 
-    /// The probe of which a copy or a quote has this header: by its payload where all of it is there, otherwise by
-    /// its checksum.
-    fn probe_of(&self, udp: &Udp<'_>, endpoints: Endpoints) -> Option<ProbeId> {
-        match udp.payload.first_chunk::<PAYLOAD_LEN>() {
-            Some(payload) => self.probe_carrying(payload),
-            None => self.probe_with(udp.payload_sum(endpoints)?),
-        }
-    }
-
-    /// Whether header and ports are those of our probes. A source that is not ours can be a NAT's doing; then the
-    /// label must be right.
-    fn is_ours(&self, header: &IpHeader, udp: &Udp<'_>) -> Option<Source> {
+    /// The probe of which `udp` is a copy or a quote: by its payload where all of it is there, otherwise by label and
+    /// checksum. Its source says nothing, a NAT may have rewritten it.
+    fn probe_of(&self, header: &IpHeader, udp: &Udp<'_>) -> Option<ProbeId> {
         if header.endpoints.destination() != self.identity.remote || udp.destination_port != self.port {
             return None;
         }
-        if header.endpoints.source() == self.endpoints.source() && udp.source_port == self.identity.local {
-            Some(Source::AsSent)
-        } else if header.label == self.label() {
-            Some(Source::Rewritten(SocketAddr::new(header.endpoints.source(), udp.source_port)))
-        } else {
-            None
+        if let Some(probe) = udp.payload.first_chunk().and_then(|payload| self.probe_carrying(payload)) {
+            return Some(probe);
         }
+        if header.label != self.label() {
+            return None;
+        }
+        let probe = self.probe_with(udp.payload_sum(header.endpoints)?)?;
+        quoted_part(udp.payload, &self.payload(probe)).map(|_| probe)
     }
 
     fn match_error(
@@ -113,11 +108,12 @@ impl UdpProbes {
         datagram: &Datagram<'_>,
         error: &IcmpError<'_>,
     ) -> Option<ProbeResponse> {
-        let quoted: &Quoted<'_> = &error.quoted;
+        let quoted = &error.quoted;
         let udp = quoted.udp()?;
-        let source = self.is_ours(&quoted.header, &udp)?;
-        let probe = self.probe_of(&udp, quoted.header.endpoints)?;
-        Some(ProbeResponse::from_error(probe, reply, datagram, error, source.rewritten()))
+        let probe = self.probe_of(&quoted.header, &udp)?;
+        let source = SocketAddr::new(quoted.source(), udp.source_port);
+        let rewritten = source != SocketAddr::new(self.endpoints.source(), self.identity.local);
+        Some(ProbeResponse::from_error(probe, reply, datagram, error, rewritten.then_some(source)))
     }
 
     fn match_answer(&self, reply: &Captured<'_>, datagram: &Datagram<'_>) -> Option<ProbeResponse> {
@@ -144,21 +140,6 @@ impl UdpProbes {
     }
 }
 
-/// The source of a copy or quote of a probe.
-enum Source {
-    AsSent,
-    Rewritten(SocketAddr),
-}
-
-impl Source {
-    const fn rewritten(self) -> Option<SocketAddr> {
-        match self {
-            Self::AsSent => None,
-            Self::Rewritten(source) => Some(source),
-        }
-    }
-}
-
 impl ProbeProtocol for UdpProbes {
     fn flows(&self) -> &[FlowKey] {
         &self.flows
@@ -172,7 +153,7 @@ impl ProbeProtocol for UdpProbes {
             label: self.label(),
             dont_fragment: true,
         };
-        let payload = self.payload(self.payload_sum(probe));
+        let payload = self.payload(probe);
         let length = udp::write_datagram(&header, self.identity.local, self.port, &payload, buffer);
         &buffer[..length]
     }
@@ -183,8 +164,7 @@ impl ProbeProtocol for UdpProbes {
             return None;
         }
         let udp = Udp::parse(datagram.payload)?;
-        self.is_ours(&datagram.header, &udp)?;
-        self.probe_carrying(udp.payload.first_chunk()?)
+        self.probe_of(&datagram.header, &udp)
     }
 
     fn match_reply(&self, reply: &Captured<'_>) -> Option<ProbeResponse> {

@@ -25,6 +25,6 @@ pub use checksum::Sum;
 pub use extensions::{Extensions, InterfaceInfo, InterfaceRole, MplsLabel};
 pub use icmp::{Echo, IcmpError, IcmpErrorKind, IcmpMessage, Unreachable};
 pub use ip::{Datagram, Endpoints, IpHeader, protocol};
-pub use quoted::{Quoted, QuotedEcho};
+pub use quoted::{Quoted, QuotedEcho, quoted_part};
 pub use time::{Stamp, StampSource, Timestamp};
 pub use udp::Udp;

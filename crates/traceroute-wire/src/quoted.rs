@@ -82,3 +82,12 @@ impl<'a> Quoted<'a> {
         })
     }
 }
+
+/// How many bytes of `sent` the bytes of a quote are, if they are nothing else: routers cut quotes short, and fill them
+/// up with zeros where extensions follow (RFC 4884 section 4.6).
+#[must_use]
+pub fn quoted_part(quoted: &[u8], sent: &[u8]) -> Option<usize> {
+    let agreeing = quoted.iter().zip(sent).take_while(|(quoted, sent)| quoted == sent).count();
+    let rest = quoted.get(agreeing..sent.len()).unwrap_or(&quoted[agreeing..]);
+    rest.iter().all(|byte| *byte == 0).then_some(agreeing)
+}

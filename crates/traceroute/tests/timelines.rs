@@ -2,6 +2,8 @@
 //!
 //! Every link takes 1 ms each way unless the test says otherwise, so hop `n` answers after `2n` ms.
 
+#![expect(clippy::float_cmp, reason = "whole milliseconds are exact")]
+
 mod common;
 
 use std::time::Duration;

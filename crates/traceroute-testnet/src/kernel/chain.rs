@@ -182,8 +182,11 @@ impl Chain {
     /// commands that order them.
     fn await_passage(&self, target: IpAddr) -> Result<(), Error> {
         let start = Instant::now();
+        // Kept from try to try: a late datagram to a closed port would cost a token of the target's rate limit.
+        let mut sockets = None;
         while start.elapsed() < READY_WITHIN {
-            if matches!(self.round_trip(target), Ok(true)) {
+            sockets = sockets.or_else(|| self.sockets(target).ok());
+            if sockets.as_ref().is_some_and(|ends| round_trip(ends).is_ok()) {
                 return Ok(());
             }
         }
@@ -193,18 +196,22 @@ impl Chain {
         })
     }
 
-    fn round_trip(&self, target: IpAddr) -> io::Result<bool> {
-        let bind = |address: IpAddr| move || UdpSocket::bind((address, 0));
-        let target = self.target().run(bind(target))?;
-        let client =
-            self.client().run(bind(self.client().addresses().of_family(target.local_addr()?.ip())))?;
-        for (from, to) in [(&client, &target), (&target, &client)] {
-            to.set_read_timeout(Some(READY_RETRY))?;
-            from.send_to(b"ready?", to.local_addr()?)?;
-            to.recv(&mut [0; 16])?;
-        }
-        Ok(true)
+    fn sockets(&self, target: IpAddr) -> io::Result<[UdpSocket; 2]> {
+        let client = self.client().addresses().of_family(target);
+        Ok([
+            self.client().run(|| UdpSocket::bind((client, 0)))?,
+            self.target().run(|| UdpSocket::bind((target, 0)))?,
+        ])
     }
+}
+
+fn round_trip([client, target]: &[UdpSocket; 2]) -> io::Result<()> {
+    for (from, to) in [(client, target), (target, client)] {
+        to.set_read_timeout(Some(READY_RETRY))?;
+        from.send_to(b"ready?", to.local_addr()?)?;
+        to.recv(&mut [0; 16])?;
+    }
+    Ok(())
 }
 
 /// The veth pairs, made by one process: a peer can be put into any namespace.
