@@ -63,7 +63,8 @@ impl UdpProbes {
     fn payload(&self, probe: ProbeId) -> [u8; PAYLOAD_LEN] {
         let mut payload = [0; PAYLOAD_LEN];
         payload[..PREFIX.len()].copy_from_slice(PREFIX);
-        payload[NUMBER].copy_from_slice(&probe.index().to_be_bytes());
+        // Complemented: a damaged number must not be what makes the sum come out.
+        payload[NUMBER].copy_from_slice(&(!probe.index()).to_be_bytes());
         payload[TOKEN].copy_from_slice(&self.identity.nonce.token.to_be_bytes());
         let rest = self.sum_of(probe) - Sum::bytes(&payload);
         payload[TOKEN.end..].copy_from_slice(&rest.value().to_be_bytes());
