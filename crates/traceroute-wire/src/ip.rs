@@ -2,7 +2,9 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use etherparse::{IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, LaxIpv4Slice, LaxIpv6Slice};
+use etherparse::{
+    IpNumber, Ipv4Header, Ipv6ExtensionSlice, Ipv6FlowLabel, Ipv6Header, LaxIpv4Slice, LaxIpv6Slice,
+};
 
 /// Transport protocol numbers (IANA).
 pub mod protocol {
@@ -155,9 +157,10 @@ impl<'a> Datagram<'a> {
     }
 
     fn parse_v4(bytes: &'a [u8]) -> Option<Self> {
-        let (slice, _) = LaxIpv4Slice::from_slice(bytes).ok()?;
+        let (slice, incomplete) = LaxIpv4Slice::from_slice(bytes).ok()?;
         let header = slice.header();
         let payload = slice.payload();
+        let is_first = header.fragments_offset().value() == 0;
         Some(Self {
             header: IpHeader {
                 endpoints: Endpoints::V4 {
@@ -165,18 +168,19 @@ impl<'a> Datagram<'a> {
                     destination: header.destination_addr(),
                 },
                 ttl: header.ttl(),
-                protocol: payload.ip_number.0,
+                protocol: if is_first { payload.ip_number } else { header.protocol() }.0,
                 label: header.identification().into(),
                 dont_fragment: header.dont_fragment(),
             },
-            payload: if header.fragments_offset().value() == 0 { payload.payload } else { &[] },
+            payload: if is_first && incomplete.is_none() { payload.payload } else { &[] },
         })
     }
 
     fn parse_v6(bytes: &'a [u8]) -> Option<Self> {
-        let (slice, _) = LaxIpv6Slice::from_slice(bytes).ok()?;
+        let (slice, incomplete) = LaxIpv6Slice::from_slice(bytes).ok()?;
         let header = slice.header();
         let payload = slice.payload();
+        let later_fragment = if slice.is_payload_fragmented() { later_fragment(&slice) } else { None };
         Some(Self {
             header: IpHeader {
                 endpoints: Endpoints::V6 {
@@ -184,11 +188,11 @@ impl<'a> Datagram<'a> {
                     destination: header.destination_addr(),
                 },
                 ttl: header.hop_limit(),
-                protocol: payload.ip_number.0,
+                protocol: later_fragment.unwrap_or(payload.ip_number).0,
                 label: header.flow_label().value(),
                 dont_fragment: true,
             },
-            payload: if slice.is_payload_fragmented() { &[] } else { payload.payload },
+            payload: if later_fragment.is_none() && incomplete.is_none() { payload.payload } else { &[] },
         })
     }
 
@@ -203,4 +207,15 @@ impl<'a> Datagram<'a> {
     pub const fn destination(&self) -> IpAddr {
         self.header.endpoints.destination()
     }
+}
+
+/// What the header of a fragment that is not the first names as its content. etherparse goes on behind it and takes
+/// the middle of a datagram for further headers.
+fn later_fragment(slice: &LaxIpv6Slice<'_>) -> Option<IpNumber> {
+    slice.extensions().clone().into_iter().find_map(|extension| match extension {
+        Ipv6ExtensionSlice::Fragment(fragment) if fragment.fragment_offset().value() != 0 => {
+            Some(fragment.next_header())
+        }
+        _ => None,
+    })
 }

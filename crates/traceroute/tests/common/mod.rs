@@ -1,5 +1,7 @@
 //! A tracer in a simulated network under virtual time.
 
+#![allow(dead_code, reason = "no test file uses all of it")]
+
 use std::net::IpAddr;
 use std::time::Duration;
 
