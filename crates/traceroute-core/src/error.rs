@@ -131,7 +131,7 @@ pub enum TracerouteError {
         /// The target.
         target: IpAddr,
         /// The number of identities in the block.
-        limit: usize,
+        limit: u16,
     },
     /// The capture ended while runs needed it.
     #[error("the packet capture ended")]

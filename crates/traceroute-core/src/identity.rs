@@ -18,6 +18,9 @@ use crate::Protocol;
 /// packets for seconds.
 pub const QUARANTINE: Duration = Duration::from_mins(1);
 
+/// How long a local that somebody else on this host holds is not tried again.
+const HELD_ELSEWHERE: Duration = Duration::from_secs(1);
+
 /// The random part of an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Nonce {
@@ -100,8 +103,8 @@ impl IdentityPool {
 
     /// How many runs toward one target can be live at one time.
     #[must_use]
-    pub fn capacity(&self) -> usize {
-        usize::from(self.len) - self.held_elsewhere.len()
+    pub const fn capacity(&self) -> u16 {
+        self.len
     }
 
     /// Lends an identity toward `remote`, the local that was lent longest ago first. `None` when all locals are live
@@ -144,7 +147,7 @@ impl IdentityPool {
 
     /// Does not lend this local for a while: somebody else on this host holds the port.
     pub fn avoid(&mut self, local: u16, now: Timestamp) {
-        self.held_elsewhere.insert(local, now + QUARANTINE);
+        self.held_elsewhere.insert(local, now + HELD_ELSEWHERE);
     }
 
     /// How many identities are lent out.
@@ -256,7 +259,7 @@ mod tests {
         assert_eq!(pool.capacity(), 1, "the block ends at 65535");
         pool.avoid(65_535, Timestamp::ZERO);
         assert_eq!(pool.lease(REMOTE, Timestamp::ZERO, || 1), None);
-        assert!(pool.lease(REMOTE, Timestamp::ZERO + QUARANTINE, || 1).is_some());
+        assert!(pool.lease(REMOTE, Timestamp::ZERO + HELD_ELSEWHERE, || 1).is_some());
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use driver::{Event, TracerouteDriver, linger, trace};
 pub use error::{ErrorCode, Operation, TracerouteError};
 pub use execution::{Pace, SEND_DELAY, Schedule, Wait};
 pub use identity::{Identity, IdentityPool, Nonce, QUARANTINE};
-pub use packet_io::{Captured, Destination, Direction, Sink, Source};
+pub use packet_io::{Captured, Destination, Direction, DropCounter, Sink, Source};
 pub use probe::{
     FlowKey, Interface, MAX_PROBE_LEN, ProbeId, ProbeProtocol, ProbeResponse, Protocol, QuotedFacts,
     ReplyKind, Ttl,

@@ -1,7 +1,9 @@
 //! Where packets come from and go to.
 
+use alloc::sync::Arc;
 use core::future::Future;
 use core::net::IpAddr;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use traceroute_wire::Stamp;
 
@@ -36,6 +38,23 @@ pub struct Destination {
     pub scope_id: u32,
 }
 
+/// A count of lost packets, shared by whoever loses them and whoever wants to know.
+#[derive(Clone, Debug, Default)]
+pub struct DropCounter(Arc<AtomicU64>);
+
+impl DropCounter {
+    /// So many more were lost.
+    pub fn add(&self, packets: u64) {
+        self.0.fetch_add(packets, Ordering::Relaxed);
+    }
+
+    /// How many were lost so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A stream of captured packets.
 pub trait Source: Send {
     /// Waits for the next packet, which borrows the source's buffer.
@@ -43,9 +62,9 @@ pub trait Source: Send {
     /// Dropping the future loses no packet.
     fn recv(&mut self) -> impl Future<Output = Result<Captured<'_>, TracerouteError>> + Send;
 
-    /// How many packets this source has lost so far because it was not read fast enough.
-    fn drops(&self) -> u64 {
-        0
+    /// Counts the packets that are lost because this source is not read fast enough.
+    fn drop_counter(&self) -> DropCounter {
+        DropCounter::default()
     }
 }
 

@@ -1,13 +1,12 @@
 //! The one capture of a process: a task that reads packets and hands each to the runs it can concern.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, coop};
 use traceroute_core::{
-    Captured, Demultiplexer, Direction, FlowKey, PacketKeys, Source, Stamp, TracerouteError,
+    Captured, Demultiplexer, Direction, DropCounter, FlowKey, PacketKeys, Source, Stamp, TracerouteError,
 };
 use tracing::{debug, trace};
 
@@ -21,10 +20,10 @@ pub struct Capture {
     task: AbortHandle,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     runs: Mutex<Runs>,
-    drops: AtomicU64,
+    drops: DropCounter,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +39,7 @@ type RunId = u64;
 #[derive(Debug)]
 struct Queue {
     packets: mpsc::Sender<Packet>,
-    lost: Arc<AtomicU64>,
+    lost: DropCounter,
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +56,7 @@ impl Capture {
     ///
     /// Outside of a tokio runtime.
     pub fn start(source: impl Source + 'static) -> Self {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared { runs: Mutex::default(), drops: source.drop_counter() });
         let task = tokio::spawn(read(source, Arc::clone(&shared))).abort_handle();
         Self { shared, task }
     }
@@ -66,7 +65,7 @@ impl Capture {
     #[must_use]
     pub fn subscribe(&self, flows: &[FlowKey]) -> Subscription {
         let (sender, packets) = mpsc::channel(QUEUE);
-        let lost = Arc::new(AtomicU64::new(0));
+        let lost = DropCounter::default();
         let mut runs = self.shared.lock();
         let run = runs.next;
         runs.next += 1;
@@ -75,24 +74,27 @@ impl Capture {
             for flow in flows {
                 runs.index.insert(flow, run);
             }
-            runs.queues.insert(run, Queue { packets: sender, lost: Arc::clone(&lost) });
+            runs.queues.insert(run, Queue { packets: sender, lost: lost.clone() });
         }
         drop(runs);
         Subscription {
-            drops_before: self.shared.drops.load(Ordering::Relaxed),
+            losses: Losses {
+                capture: self.shared.drops.clone(),
+                before: self.shared.drops.count(),
+                own: lost,
+            },
             shared: Arc::clone(&self.shared),
             run,
             flows: flows.into(),
             packets,
             current: None,
-            lost,
         }
     }
 
     /// How many packets the system's buffer has lost so far.
     #[must_use]
     pub fn drops(&self) -> u64 {
-        self.shared.drops.load(Ordering::Relaxed)
+        self.shared.drops.count()
     }
 
     /// Whether no run is subscribed.
@@ -127,7 +129,7 @@ impl Shared {
         };
         for queue in candidates.filter_map(|run| runs.queues.get(run)) {
             if queue.packets.try_send(packet.clone()).is_err() {
-                queue.lost.fetch_add(1, Ordering::Relaxed);
+                queue.lost.add(1);
             }
         }
     }
@@ -153,7 +155,6 @@ async fn read(mut source: impl Source, shared: Arc<Shared>) {
                 return;
             }
         }
-        shared.drops.store(source.drops(), Ordering::Relaxed);
         // A flood of packets must not keep the runs from running.
         coop::consume_budget().await;
     }
@@ -167,8 +168,31 @@ pub struct Subscription {
     flows: Box<[FlowKey]>,
     packets: mpsc::Receiver<Packet>,
     current: Option<Packet>,
-    lost: Arc<AtomicU64>,
-    drops_before: u64,
+    losses: Losses,
+}
+
+/// Counts what a run may have missed.
+#[derive(Clone, Debug)]
+pub struct Losses {
+    capture: DropCounter,
+    before: u64,
+    own: DropCounter,
+}
+
+impl Losses {
+    /// What was lost since the subscription, for this run or by the whole capture.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.capture.count().saturating_sub(self.before) + self.own.count()
+    }
+}
+
+impl Subscription {
+    /// Counts what the run may have missed.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        self.losses.clone()
+    }
 }
 
 impl Source for Subscription {
@@ -178,12 +202,6 @@ impl Source for Subscription {
         };
         let packet = self.current.insert(packet);
         Ok(Captured { direction: packet.direction, stamp: packet.stamp, datagram: &packet.datagram })
-    }
-
-    /// What was lost since the subscription, for this run or by the whole capture.
-    fn drops(&self) -> u64 {
-        let capture = self.shared.drops.load(Ordering::Relaxed).saturating_sub(self.drops_before);
-        capture + self.lost.load(Ordering::Relaxed)
     }
 }
 

@@ -54,11 +54,6 @@ where
             buffer: [0; MAX_PROBE_LEN],
         }
     }
-
-    /// How many packets were lost that may have been for this run.
-    pub fn drops(&self) -> u64 {
-        self.source.drops()
-    }
 }
 
 impl<P, S, N, O> TracerouteDriver for PacketDriver<P, S, N, O>

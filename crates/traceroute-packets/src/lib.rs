@@ -18,7 +18,7 @@ mod network;
 mod platform;
 mod sink;
 
-pub use capture::{Capture, Subscription};
+pub use capture::{Capture, Losses, Subscription};
 pub use clock::Clock;
 pub use driver::PacketDriver;
 pub use host::{Host, Job, PortHold};

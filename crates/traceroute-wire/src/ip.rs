@@ -157,7 +157,7 @@ impl<'a> Datagram<'a> {
     }
 
     fn parse_v4(bytes: &'a [u8]) -> Option<Self> {
-        let (slice, incomplete) = LaxIpv4Slice::from_slice(bytes).ok()?;
+        let (slice, stopped) = LaxIpv4Slice::from_slice(bytes).ok()?;
         let header = slice.header();
         let payload = slice.payload();
         let is_first = header.fragments_offset().value() == 0;
@@ -172,12 +172,12 @@ impl<'a> Datagram<'a> {
                 label: header.identification().into(),
                 dont_fragment: header.dont_fragment(),
             },
-            payload: if is_first && incomplete.is_none() { payload.payload } else { &[] },
+            payload: if is_first && stopped.is_none() { payload.payload } else { &[] },
         })
     }
 
     fn parse_v6(bytes: &'a [u8]) -> Option<Self> {
-        let (slice, incomplete) = LaxIpv6Slice::from_slice(bytes).ok()?;
+        let (slice, stopped) = LaxIpv6Slice::from_slice(bytes).ok()?;
         let header = slice.header();
         let payload = slice.payload();
         let later_fragment = if slice.is_payload_fragmented() { later_fragment(&slice) } else { None };
@@ -192,7 +192,7 @@ impl<'a> Datagram<'a> {
                 label: header.flow_label().value(),
                 dont_fragment: true,
             },
-            payload: if later_fragment.is_none() && incomplete.is_none() { payload.payload } else { &[] },
+            payload: if later_fragment.is_none() && stopped.is_none() { payload.payload } else { &[] },
         })
     }
 

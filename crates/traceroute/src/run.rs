@@ -110,6 +110,7 @@ async fn conduct(
 ) -> Result<Finished, TracerouteError> {
     let Context { network, sink, protocol, source, destination, knowledge, mut phase, .. } = context;
     let subscription = network.subscribe(probes.flows());
+    let losses = subscription.losses();
     let sisters = listen.then(|| knowledge.subscribe());
     let observer = observer(knowledge, on_step);
     let mut run = Run::new(protocol, destination.address, schedule);
@@ -122,18 +123,18 @@ async fn conduct(
         Some(Ok(())) => {}
         None => run.interrupt(),
     }
-    let finished = |run: &Run, drops| Finished {
+    let finished = |run: &Run| Finished {
         source: SocketAddr::new(source, identity.local),
         destination: SocketAddr::new(destination.address, remote_port),
         report: run.report(),
-        drops,
+        drops: losses.count(),
     };
-    on_end(&finished(&run, driver.drops()));
+    on_end(&finished(&run));
     if listen {
         // If the capture fails now, the run has its result all the same.
         until(&mut phase, |phase| phase != Phase::Running, linger(&mut run, &mut driver)).await;
     }
-    Ok(finished(&run, driver.drops()))
+    Ok(finished(&run))
 }
 
 /// Passes on what a run has done and learnt.

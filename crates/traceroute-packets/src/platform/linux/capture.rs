@@ -10,7 +10,7 @@ use socket2::{Domain, SockFilter, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep};
-use traceroute_core::{Captured, Direction, Operation, Source, Stamp, TracerouteError};
+use traceroute_core::{Captured, Direction, DropCounter, Operation, Source, Stamp, TracerouteError};
 use traceroute_wire::bpf::Program;
 use tracing::debug;
 
@@ -33,7 +33,7 @@ pub(super) struct LinuxCapture {
     clock: Clock,
     wall_clock: WallClock,
     buffer: Box<[u8; BUFFER_LEN]>,
-    drops: u64,
+    drops: DropCounter,
     since_count: u32,
 }
 
@@ -54,7 +54,7 @@ impl LinuxCapture {
             clock,
             wall_clock: WallClock::new(read_clocks(clock)),
             buffer: Box::new([0; BUFFER_LEN]),
-            drops: 0,
+            drops: DropCounter::default(),
             since_count: 0,
         })
     }
@@ -102,7 +102,7 @@ impl LinuxCapture {
     fn count_drops(&mut self) {
         self.since_count = 0;
         if let Ok(drops) = sys::packet_drops(self.socket.get_ref().as_fd()) {
-            self.drops += u64::from(drops);
+            self.drops.add(drops.into());
         }
     }
 
@@ -145,8 +145,8 @@ impl Source for LinuxCapture {
         Ok(Captured { direction, stamp, datagram: &self.buffer[..len] })
     }
 
-    fn drops(&self) -> u64 {
-        self.drops
+    fn drop_counter(&self) -> DropCounter {
+        self.drops.clone()
     }
 }
 

@@ -1,7 +1,5 @@
 //! A tracer in a simulated network under virtual time.
 
-#![allow(dead_code, reason = "no test file uses all of it")]
-
 use std::net::IpAddr;
 use std::time::Duration;
 

@@ -1,10 +1,6 @@
 //! What lies on real paths, simulated: translation, labels, load balancers, forgeries, captures that show too much or
 //! too little.
 
-#![expect(clippy::float_cmp, reason = "whole milliseconds are exact")]
-
-mod common;
-
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,7 +12,7 @@ use traceroute_testnet::sim::{
     Unreachable, echo_reply, icmp_error, udp_answer,
 };
 
-use common::{Lab, addresses, one_run};
+use crate::lab::{Lab, addresses, one_run};
 
 const MS: Duration = Duration::from_millis(1);
 const METHODS: [Protocol; 2] = [Protocol::Udp, Protocol::Icmp];

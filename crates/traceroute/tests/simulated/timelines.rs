@@ -2,16 +2,12 @@
 //!
 //! Every link takes 1 ms each way unless the test says otherwise, so hop `n` answers after `2n` ms.
 
-#![expect(clippy::float_cmp, reason = "whole milliseconds are exact")]
-
-mod common;
-
 use std::time::Duration;
 
 use traceroute::{EndReason, Protocol, RunResult, Tracer};
 use traceroute_testnet::sim::{RateLimit, Refusal, Topology, UdpService, Unreachable};
 
-use common::{Lab, addresses, one_run};
+use crate::lab::{Lab, addresses, one_run};
 
 const MS: Duration = Duration::from_millis(1);
 

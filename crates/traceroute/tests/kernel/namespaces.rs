@@ -1,0 +1,65 @@
+//! Tracing in a namespace that is not the caller's, and what the capture does under load.
+
+use std::net::UdpSocket;
+
+use traceroute::{Blocks, Protocol, TraceEvent, Tracer};
+use traceroute_testnet::kernel::{Chain, Namespace};
+
+use crate::{addresses, hops, one_run};
+
+#[tokio::test]
+async fn a_tracer_traces_in_the_namespace_it_is_given() {
+    let chain = Chain::builder().routers(3).build().expect("root");
+    let tracer = Tracer::builder().network_namespace(chain.client().path()).build().await.expect("root");
+    for protocol in [Protocol::Udp, Protocol::Icmp] {
+        let request = one_run(chain.target().addresses().v4, protocol).build().expect("valid");
+        let results = tracer.start(request).expect("room").finish().await.expect("a result");
+        let expected: Vec<String> = (0..=3).map(|link| format!("10.71.{link}.2")).collect();
+        assert_eq!(addresses(hops(&results)), expected);
+        assert!(hops(&results).iter().all(|hop| hop.rtt_source.is_none()), "from the very first probe on");
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_none_is_an_error() {
+    for path in ["/nonexistent", "/proc/self/ns/mnt", "/dev/null"] {
+        let error = Tracer::builder().network_namespace(path).build().await.expect_err(path).to_string();
+        assert!(error.starts_with("entering the network namespace failed: "), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_without_loopback_still_traces() {
+    let chain = Chain::builder().routers(1).build().expect("root");
+    chain.client().ip("link set lo down").expect("there is a loopback");
+    let tracer = Tracer::builder().network_namespace(chain.client().path()).build().await.expect("root");
+    let request = one_run(chain.target().addresses().v4, Protocol::Udp).build().expect("valid");
+    let results = tracer.start(request).expect("room").finish().await.expect("a result");
+    assert_eq!(addresses(hops(&results)), ["10.71.0.2", "10.71.1.2"]);
+}
+
+#[tokio::test]
+async fn lost_packets_are_counted_in_the_result() {
+    let namespace = Namespace::new().expect("root");
+    let blocks = Blocks { ports: 62_000..=62_099, echo_ids: 1..=100 };
+    let builder = Tracer::builder().network_namespace(namespace.path()).blocks(blocks);
+    let tracer = builder.build().await.expect("root");
+    namespace
+        .nft("table ip t { chain c { type filter hook input priority 0; ip daddr 127.0.0.9 drop; }; }")
+        .expect("nftables");
+    let request = one_run("127.0.0.9", Protocol::Icmp).max_ttl(3).timeout_ms(300).build().expect("valid");
+    let mut trace = tracer.start(request).expect("room");
+    while !matches!(trace.next_event().await, Some(TraceEvent::ProbeSent { .. })) {}
+    // Nothing reads the capture while this thread floods a port of the block: loopback shows every datagram twice, and
+    // the buffer holds some ten thousand.
+    namespace.run(|| {
+        let socket = UdpSocket::bind("127.0.0.1:62050").expect("a free port");
+        for _ in 0..100_000 {
+            socket.send_to(&[0; 64], "127.0.0.1:62051").expect("loopback takes all");
+        }
+    });
+    let results = trace.finish().await.expect("a result");
+    let run = &results.traceroute.runs.as_ref().expect("there are runs")[0];
+    assert!(run.capture_drops > 10_000, "{run:?}");
+    assert_eq!(tracer.stats().capture_drops, run.capture_drops);
+}

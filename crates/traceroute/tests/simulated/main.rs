@@ -1,0 +1,7 @@
+//! Whole requests in simulated networks under virtual time.
+
+#![expect(clippy::float_cmp, reason = "whole milliseconds are exact")]
+
+mod lab;
+mod paths;
+mod timelines;
