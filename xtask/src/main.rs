@@ -1,6 +1,7 @@
 //! Every developer command: `cargo xtask <command>`. Continuous integration runs the same ones.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks")]
 
+mod bench;
 mod doc;
 mod failure;
 mod lint;
@@ -22,7 +23,7 @@ struct Command {
     run: fn(&[OsString]) -> Result<(), Failure>,
 }
 
-const COMMANDS: &[Command] = &[lint::COMMAND, test::COMMAND, doc::COMMAND];
+const COMMANDS: &[Command] = &[lint::COMMAND, test::COMMAND, doc::COMMAND, bench::COMMAND];
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();
@@ -64,7 +65,7 @@ mod tests {
     #[test]
     fn help_lists_every_command() {
         for command in COMMANDS {
-            assert!(help().contains(&format!("\n  {:4}  {}\n", command.name, command.about)));
+            assert!(help().contains(&format!("\n  {:5}  {}\n", command.name, command.about)));
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::process;
 #[derive(Debug, Deserialize)]
 pub(crate) struct Metadata {
     pub(crate) workspace_root: PathBuf,
+    /// Where cargo puts what it builds.
+    pub(crate) target_directory: PathBuf,
     /// The workspace's own packages.
     pub(crate) packages: Vec<Package>,
 }
@@ -74,7 +76,11 @@ pub(crate) fn workspace(packages: &[(&str, &[&str])]) -> Metadata {
         dependencies: dependencies.iter().map(dependency).collect(),
         targets: Vec::new(),
     };
-    Metadata { workspace_root: "/".into(), packages: packages.iter().map(package).collect() }
+    Metadata {
+        workspace_root: "/".into(),
+        target_directory: "/target".into(),
+        packages: packages.iter().map(package).collect(),
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ pub const QUARANTINE: Duration = Duration::from_mins(1);
 /// How long a local that somebody else on this host holds is not tried again.
 const HELD_ELSEWHERE: Duration = Duration::from_secs(1);
 
+/// How often a nonce is drawn for one local before the next local is tried.
+const DRAWS: usize = 32;
+
 /// The random part of an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Nonce {
@@ -117,18 +120,22 @@ impl IdentityPool {
     ) -> Option<Identity> {
         self.end_quarantine(now);
         self.held_elsewhere.retain(|_, until| *until > now);
-        let local = (0..self.len).map(|step| self.local_at(step)).find(|local| {
-            !self.held_elsewhere.contains_key(local) && !self.live.contains(&(*local, remote))
-        })?;
+        let (local, nonce) = (0..self.len)
+            .map(|step| self.local_at(step))
+            .filter(|local| {
+                !self.held_elsewhere.contains_key(local) && !self.live.contains(&(*local, remote))
+            })
+            .find_map(|local| Some((local, self.fresh_nonce(local, remote, &mut entropy)?)))?;
         self.next = (local - self.first + 1) % self.len;
-        let nonce = loop {
-            let nonce = Nonce::from_entropy(entropy(), entropy());
-            if !self.spent.contains(&(local, remote, nonce.header_label(remote))) {
-                break nonce;
-            }
-        };
         self.live.insert((local, remote));
         Some(Identity { local, remote, nonce })
+    }
+
+    /// A nonce that is not in quarantine. `None` where that is hard to find, because nearly all are.
+    fn fresh_nonce(&self, local: u16, remote: IpAddr, entropy: &mut impl FnMut() -> u64) -> Option<Nonce> {
+        (0..DRAWS)
+            .map(|_| Nonce::from_entropy(entropy(), entropy()))
+            .find(|nonce| !self.spent.contains(&(local, remote, nonce.header_label(remote))))
     }
 
     /// Takes an identity back and puts it into quarantine.
@@ -260,6 +267,17 @@ mod tests {
         pool.avoid(65_535, Timestamp::ZERO);
         assert_eq!(pool.lease(REMOTE, Timestamp::ZERO, || 1), None);
         assert!(pool.lease(REMOTE, Timestamp::ZERO + HELD_ELSEWHERE, || 1).is_some());
+    }
+
+    #[test]
+    fn a_local_whose_nonces_are_all_in_quarantine_is_not_lent() {
+        let mut pool = IdentityPool::new(61_000, 2, 0);
+        for _ in 0..2 {
+            let identity = pool.lease(REMOTE, Timestamp::ZERO, || 7).expect("free");
+            pool.release(&identity, Timestamp::ZERO);
+        }
+        assert_eq!(pool.lease(REMOTE, Timestamp::ZERO, || 7), None, "the generator knows no other nonce");
+        assert!(pool.lease(OTHER, Timestamp::ZERO, || 7).is_some());
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Capture {
     /// Outside of a tokio runtime.
     pub fn start(source: impl Source + 'static) -> Self {
         let shared = Arc::new(Shared { runs: Mutex::default(), drops: source.drop_counter() });
-        let task = tokio::spawn(read(source, Arc::clone(&shared))).abort_handle();
+        let task = tokio::spawn(read(source, EndOnDrop(Arc::clone(&shared)))).abort_handle();
         Self { shared, task }
     }
 
@@ -134,15 +134,26 @@ impl Shared {
         }
     }
 
+    /// Lets all subscriptions end with the first error given.
     fn end(&self, error: TracerouteError) {
         let mut runs = self.lock();
-        runs.ended = Some(error);
+        runs.ended.get_or_insert(error);
         runs.index = Demultiplexer::default();
         runs.queues.clear();
     }
 }
 
-async fn read(mut source: impl Source, shared: Arc<Shared>) {
+/// Ends the subscriptions however the reading task comes to its end.
+struct EndOnDrop(Arc<Shared>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end(TracerouteError::CaptureEnded);
+    }
+}
+
+async fn read(mut source: impl Source, guard: EndOnDrop) {
+    let shared = &guard.0;
     loop {
         match source.recv().await {
             Ok(captured) => {
@@ -151,8 +162,7 @@ async fn read(mut source: impl Source, shared: Arc<Shared>) {
             }
             Err(error) => {
                 debug!(%error, "the capture ended");
-                shared.end(error);
-                return;
+                return shared.end(error);
             }
         }
         // A flood of packets must not keep the runs from running.

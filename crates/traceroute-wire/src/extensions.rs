@@ -13,6 +13,8 @@ const VERSION: u8 = 2;
 const CLASS_MPLS: u8 = 1;
 const CTYPE_INCOMING_STACK: u8 = 1;
 const CLASS_INTERFACE: u8 = 2;
+/// The longest name field of an interface, its length byte included (RFC 5837 section 4.3).
+const MAX_NAME_LEN: usize = 64;
 
 /// A verified extension structure. Reading it allocates nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +184,9 @@ impl<'a> Fields<'a> {
     #[expect(clippy::option_option, reason = "malformed ends the object, an unreadable name does not")]
     fn name(&mut self) -> Option<Option<&'a str>> {
         let length = usize::from(*self.0.first()?);
+        if length > MAX_NAME_LEN {
+            return None;
+        }
         let name = self.take(length)?.get(1..)?;
         let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
         Some(core::str::from_utf8(&name[..end]).ok().filter(|name| !name.is_empty()))

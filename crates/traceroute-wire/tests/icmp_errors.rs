@@ -5,12 +5,6 @@ mod support;
 use support::{ICMP, ICMPV6, UDP, V4, V6, error, header, icmp, ip, ipv4, message, udp_segment};
 use traceroute_wire::{Endpoints, IcmpErrorKind, IcmpMessage, Unreachable};
 
-use IcmpErrorKind::TimeExceeded;
-
-fn unreachable(reason: Unreachable) -> Option<IcmpErrorKind> {
-    Some(IcmpErrorKind::Unreachable(reason))
-}
-
 /// The kind of an error with a second word of zeros.
 fn kind(endpoints: Endpoints, kind: u8, code: u8) -> Option<IcmpErrorKind> {
     let quote = ip(endpoints, UDP, &udp_segment(b"data"));
@@ -41,10 +35,10 @@ fn codes_of_icmp_destination_unreachable() {
         (14, Unreachable::Code(14)),
         (15, Unreachable::Code(15)),
     ] {
-        assert_eq!(kind(V4, 3, code), unreachable(reason), "code {code}");
+        assert_eq!(kind(V4, 3, code), Some(IcmpErrorKind::Unreachable(reason)), "code {code}");
     }
     for code in 16..=255 {
-        assert_eq!(kind(V4, 3, code), unreachable(Unreachable::Code(code)));
+        assert_eq!(kind(V4, 3, code), Some(IcmpErrorKind::Unreachable(Unreachable::Code(code))));
     }
 }
 
@@ -60,17 +54,17 @@ fn codes_of_icmpv6_destination_unreachable() {
         (5, Unreachable::AdminProhibited),
         (6, Unreachable::AdminProhibited),
     ] {
-        assert_eq!(kind(V6, 1, code), unreachable(reason), "code {code}");
+        assert_eq!(kind(V6, 1, code), Some(IcmpErrorKind::Unreachable(reason)), "code {code}");
     }
     for code in 7..=255 {
-        assert_eq!(kind(V6, 1, code), unreachable(Unreachable::Code(code)));
+        assert_eq!(kind(V6, 1, code), Some(IcmpErrorKind::Unreachable(Unreachable::Code(code))));
     }
 }
 
 #[test]
 fn time_exceeded_is_in_transit_and_not_in_reassembly() {
     for (endpoints, time_exceeded) in [(V4, 11), (V6, 3)] {
-        assert_eq!(kind(endpoints, time_exceeded, 0), Some(TimeExceeded));
+        assert_eq!(kind(endpoints, time_exceeded, 0), Some(IcmpErrorKind::TimeExceeded));
         for code in 1..=255 {
             assert_eq!(kind(endpoints, time_exceeded, code), None, "code {code}");
         }
@@ -80,7 +74,7 @@ fn time_exceeded_is_in_transit_and_not_in_reassembly() {
 #[test]
 fn an_unrecognized_next_header_is_the_only_parameter_problem_of_concern() {
     for code in 0..=255 {
-        let expected = if code == 1 { unreachable(Unreachable::Protocol) } else { None };
+        let expected = if code == 1 { Some(IcmpErrorKind::Unreachable(Unreachable::Protocol)) } else { None };
         assert_eq!(kind(V6, 4, code), expected, "code {code}");
         assert_eq!(kind(V4, 12, code), None, "code {code}");
     }
@@ -119,7 +113,7 @@ fn the_mtu_of_icmp_is_the_last_16_bits_of_the_second_word() {
         [([0, 0, 0x05, 0xdc], 1500), ([0, 0, 0xff, 0xff], 65_535), ([0xaa, 0, 2, 0x40], 576)]
     {
         let bytes = icmp(V4, 3, 4, second_word, &quote);
-        let expected = unreachable(Unreachable::FragmentationNeeded { mtu });
+        let expected = Some(IcmpErrorKind::Unreachable(Unreachable::FragmentationNeeded { mtu }));
         assert_eq!(error(&bytes).map(|error| error.kind), expected);
     }
 }
@@ -133,7 +127,10 @@ fn the_mtu_of_icmpv6_is_the_second_word_whatever_the_code() {
         for code in [0, 1, 255] {
             let bytes = icmp(V6, 2, code, second_word, &quote);
             let error = error(&bytes).unwrap();
-            assert_eq!(Some(error.kind), unreachable(Unreachable::FragmentationNeeded { mtu }));
+            assert_eq!(
+                Some(error.kind),
+                Some(IcmpErrorKind::Unreachable(Unreachable::FragmentationNeeded { mtu }))
+            );
             assert_eq!(error.quoted.transport_len(), 12, "the MTU is not a length of the quote");
         }
     }

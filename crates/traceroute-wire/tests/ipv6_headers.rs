@@ -14,6 +14,9 @@ const DESTINATION_OPTIONS: u8 = 60;
 
 const PAYLOAD: [u8; 12] = *b"Hello, hops!";
 
+/// A header's number, and its bytes given the number of the next.
+type ExtensionHeader<'a> = (u8, &'a dyn Fn(u8) -> Vec<u8>);
+
 /// Hop-by-hop, routing and destination options share a layout: next header, length in 8 bytes minus one, data.
 fn options(next_header: u8, units: u8) -> Vec<u8> {
     let mut header = vec![next_header, units - 1];
@@ -27,7 +30,7 @@ fn fragment(next_header: u8, offset_and_more: u16) -> Vec<u8> {
 }
 
 /// A datagram with a chain of headers, each given its successor.
-fn chain(headers: &[(u8, &dyn Fn(u8) -> Vec<u8>)], last: u8) -> (Vec<u8>, Vec<u8>) {
+fn chain(headers: &[ExtensionHeader<'_>], last: u8) -> (Vec<u8>, Vec<u8>) {
     let numbers: Vec<u8> = headers.iter().map(|(number, _)| *number).chain([last]).collect();
     let extension: Vec<u8> =
         headers.iter().zip(&numbers[1..]).flat_map(|((_, build), next)| build(*next)).collect();
@@ -40,7 +43,7 @@ fn every_chain_is_skipped_to_the_transport_header() {
     let options_of = |units: u8| move |next: u8| options(next, units);
     let (one, four, longest) = (options_of(1), options_of(4), options_of(255));
     let whole = |next: u8| fragment(next, 0);
-    let chains: [&[(u8, &dyn Fn(u8) -> Vec<u8>)]; 7] = [
+    let chains: [&[ExtensionHeader<'_>]; 7] = [
         &[(HOP_BY_HOP, &one)],
         &[(ROUTING, &four)],
         &[(DESTINATION_OPTIONS, &longest)],
@@ -61,7 +64,7 @@ fn every_chain_is_skipped_to_the_transport_header() {
 fn a_chain_cut_anywhere_has_no_transport_header() {
     let whole = |next: u8| fragment(next, 0);
     let (first, second, third) = (|next| options(next, 1), |next| options(next, 3), |next| options(next, 2));
-    let headers: [(u8, &dyn Fn(u8) -> Vec<u8>); 4] =
+    let headers: [ExtensionHeader<'_>; 4] =
         [(HOP_BY_HOP, &first), (ROUTING, &second), (FRAGMENT, &whole), (DESTINATION_OPTIONS, &third)];
     let (datagram, extension) = chain(&headers, UDP);
     let ends = [8, 32, 40, 56];

@@ -2,7 +2,7 @@
 
 mod support;
 
-use etherparse::{UdpHeader, UdpSlice};
+use etherparse::UdpSlice;
 use proptest::prelude::*;
 use support::{
     UDP, V4, V6, build, bytes, endpoints, header, internet_checksum, ip_header, udp_segment,
@@ -16,16 +16,17 @@ fn written(ip: &IpHeader, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
 
 /// The checksum field that etherparse computes.
 fn expected_checksum(endpoints: Endpoints, segment: &[u8]) -> u16 {
-    let theirs = UdpSlice::from_slice(segment).unwrap();
-    let header: UdpHeader = theirs.to_header();
+    let theirs = UdpSlice::from_slice(segment).expect("a whole segment");
+    let (header, payload) = (theirs.to_header(), theirs.payload());
     match endpoints {
         Endpoints::V4 { source, destination } => {
-            header.calc_checksum_ipv4_raw(source.octets(), destination.octets(), theirs.payload()).unwrap()
+            header.calc_checksum_ipv4_raw(source.octets(), destination.octets(), payload)
         }
         Endpoints::V6 { source, destination } => {
-            header.calc_checksum_ipv6_raw(source.octets(), destination.octets(), theirs.payload()).unwrap()
+            header.calc_checksum_ipv6_raw(source.octets(), destination.octets(), payload)
         }
     }
+    .expect("a short payload")
 }
 
 #[test]
@@ -67,13 +68,13 @@ fn without_a_checksum_nothing_is_known_of_the_data() {
 #[test]
 #[should_panic(expected = "a datagram is at most 65,535 bytes long")]
 fn data_that_fits_no_ipv4_datagram_is_refused() {
-    udp::write_datagram(&header(V4, UDP), 1, 2, &[0; 65_508], &mut [0; 70_000]);
+    udp::write_datagram(&header(V4, UDP), 1, 2, &vec![0; 65_508], &mut vec![0; 70_000]);
 }
 
 #[test]
 #[should_panic(expected = "an IPv6 payload is at most 65,535 bytes long")]
 fn data_that_fits_no_ipv6_datagram_is_refused() {
-    udp::write_datagram(&header(V6, UDP), 1, 2, &[0; 65_528], &mut [0; 70_000]);
+    udp::write_datagram(&header(V6, UDP), 1, 2, &vec![0; 65_528], &mut vec![0; 70_000]);
 }
 
 #[test]

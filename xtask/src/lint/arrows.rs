@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const FOR_TESTS: &str = "traceroute-testnet";
 
 /// These may use every crate; no crate may use them.
-const FREE: &[&str] = &["xtask", "tests", "fuzz"];
+const FREE: &[&str] = &["xtask", "xtask-bench", "tests", "fuzz"];
 
 /// One line for each dependency that is not allowed and each crate that is not in the table.
 pub(super) fn violations(metadata: &Metadata) -> Vec<String> {
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn developer_packages_use_any_crate_and_are_used_by_none() {
-        for free in ["xtask", "tests", "fuzz"] {
+        for free in FREE.iter().copied() {
             assert_eq!(found(free, &["traceroute-testnet", "traceroute-udp", "traceroute-icmp"]), [""; 0]);
             assert_eq!(found("traceroute", &[free]).len(), 1);
             assert_eq!(found("traceroute", &[&format!("dev:{free}")]).len(), 1);

@@ -27,7 +27,11 @@ pub(crate) fn trace(namespace: &Namespace, arguments: &[&str]) -> Outcome {
 
 /// Starts a command with its outputs captured.
 pub(crate) fn start(command: &mut Command) -> Running {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    start_with(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))
+}
+
+/// Starts a command with its outputs as they are.
+pub(crate) fn start_with(command: &mut Command) -> Running {
     Running { started: Instant::now(), child: command.spawn().unwrap() }
 }
 
@@ -133,7 +137,11 @@ impl Report {
     #[track_caller]
     pub(crate) fn assert_end_to_end(&self, sent: u64, received: u64) {
         let probes = &self.0["e2e_probe"];
-        assert_eq!((probes["packets_sent"].as_u64(), probes["packets_received"].as_u64()), (Some(sent), Some(received)), "{probes}");
+        assert_eq!(
+            (probes["packets_sent"].as_u64(), probes["packets_received"].as_u64()),
+            (Some(sent), Some(received)),
+            "{probes}"
+        );
     }
 }
 
@@ -160,7 +168,7 @@ pub(crate) fn targets(chain: &Chain) -> [IpAddr; 2] {
 }
 
 /// Every method to both addresses of the target.
-pub(crate) fn cases(chain: &Chain) -> impl Iterator<Item = (&'static str, IpAddr)> {
+pub(crate) fn cases(chain: &Chain) -> impl Iterator<Item = (&'static str, IpAddr)> + Clone {
     let targets = targets(chain);
     METHODS.into_iter().flat_map(move |method| targets.map(|target| (method, target)))
 }
@@ -199,6 +207,16 @@ impl Scratch {
         fs::write(&path, content).unwrap();
         path.to_str().unwrap().to_owned()
     }
+
+    /// The program where everybody may run it.
+    pub(crate) fn program(&self) -> PathBuf {
+        let copy = self.0.join("datadog-traceroute");
+        // By another process: a child forked meanwhile by another test would hold a file open that is written here,
+        // and the kernel runs no such file.
+        let copied = Command::new("install").args(["-m", "755", PROGRAM]).arg(&copy).status().unwrap();
+        assert!(copied.success());
+        copy
+    }
 }
 
 impl Drop for Scratch {
@@ -215,7 +233,9 @@ pub(crate) fn program_with_files(
 ) -> Command {
     let mut command = namespace.command("unshare");
     command.args(["--mount", "sh", "-euc"]);
-    let mounts: String = files.iter().map(|(ours, place)| format!("mount --bind {ours} {place}; ")).collect();
+    let mounts = files
+        .iter()
+        .fold(String::new(), |script, (ours, place)| script + &format!("mount --bind {ours} {place}; "));
     command.arg(mounts + "exec \"$0\" \"$@\"").arg(PROGRAM).args(arguments);
     command
 }

@@ -1,0 +1,360 @@
+//! Command lines: what is refused, in one line and before anything is sent, and what is understood.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+#[path = "common/wire.rs"]
+mod wire;
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use common::{Outcome, Report, Scratch, program_with_files, start, trace};
+use traceroute_testnet::Capture;
+use traceroute_testnet::kernel::Namespace;
+
+/// A host that could send to 127.0.0.1, and must not.
+struct Quiet {
+    namespace: Namespace,
+    capture: Capture,
+}
+
+impl Quiet {
+    fn new() -> Self {
+        let namespace = Namespace::new().unwrap();
+        let capture = Capture::start(&namespace, "lo").unwrap();
+        Self { namespace, capture }
+    }
+
+    /// Checks that a command line fails with a reason that names all of `parts`.
+    #[track_caller]
+    fn assert_refused(&self, arguments: &[&str], parts: &[&str]) {
+        let outcome = trace(&self.namespace, arguments);
+        outcome.error_naming(parts);
+        assert!(outcome.took < Duration::from_secs(1), "{arguments:?}: {:?}", outcome.took);
+    }
+
+    /// Checks that no packet was sent by anything refused so far.
+    #[track_caller]
+    fn assert_nothing_sent(self) {
+        let packets = self.capture.stop().unwrap();
+        assert_eq!(wire::sent(&packets), 0, "{packets:?}");
+    }
+}
+
+#[test]
+fn packets_on_loopback_would_be_noticed() {
+    let quiet = Quiet::new();
+    trace(&quiet.namespace, &["-q1", "-Q0", "127.0.0.1"]).report();
+    assert!(wire::sent(&quiet.capture.stop().unwrap()) > 0);
+}
+
+#[test]
+fn exactly_one_target_is_allowed() {
+    let quiet = Quiet::new();
+    for arguments in [&[][..], &["-q1"], &["--"], &["-P", "icmp"]] {
+        quiet.assert_refused(arguments, &["no target", "name", "address"]);
+    }
+    quiet.assert_refused(&["127.0.0.1", "127.0.0.2"], &["one target", "2"]);
+    quiet.assert_refused(&["127.0.0.1", "-q1", "--", "-Q0", "127.0.0.2"], &["one target", "3"]);
+    quiet.assert_refused(&["127.0.0.1", "version"], &["one target", "2"]);
+    quiet.assert_nothing_sent();
+}
+
+#[test]
+fn numbers_outside_of_their_range_are_refused_with_the_range() {
+    let quiet = Quiet::new();
+    for (flag, name, bad, range) in [
+        ("--port", "port", &["70000", "65536", "-1"][..], ["0", "65535"]),
+        ("-p", "port", &["70000", "-1"], ["0", "65535"]),
+        ("--max-ttl", "max-ttl", &["0", "256", "300", "-1"], ["1", "255"]),
+        ("-m", "max-ttl", &["0", "256"], ["1", "255"]),
+        ("--traceroute-queries", "traceroute-queries", &["-1", "1001", "100000"], ["0", "1000"]),
+        ("-q", "traceroute-queries", &["-1", "1001"], ["0", "1000"]),
+        ("--e2e-queries", "e2e-queries", &["-1", "10001"], ["0", "10000"]),
+        ("-Q", "e2e-queries", &["-1", "10001"], ["0", "10000"]),
+        ("--timeout", "timeout", &["0", "-1", "600001"], ["1", "600000"]),
+    ] {
+        let [from, to] = range;
+        let allowed = format!("from {from} to {to}");
+        let malformed = ["abc", "", "0x10", "1_0", "1.5", "1e3", " 5", "99999999999999999999"];
+        for value in bad.iter().copied().chain(malformed) {
+            quiet.assert_refused(&[flag, value, "127.0.0.1"], &[name, value, &allowed]);
+            quiet.assert_refused(&["127.0.0.1", &format!("{flag}={value}")], &[name, value, &allowed]);
+        }
+    }
+    quiet.assert_nothing_sent();
+}
+
+#[test]
+fn an_unknown_protocol_or_method_is_refused_with_those_there_are() {
+    let quiet = Quiet::new();
+    for value in ["ftp", "", "udp ", "4"] {
+        quiet.assert_refused(&["-P", value, "127.0.0.1"], &["protocol", value, "udp", "icmp", "tcp"]);
+    }
+    quiet.assert_refused(
+        &["--tcp-method", "fin", "127.0.0.1"],
+        &["tcp-method", "fin", "syn", "sack", "prefer_sack", "syn_socket"],
+    );
+    quiet.assert_nothing_sent();
+}
+
+#[test]
+fn what_a_later_version_brings_says_so() {
+    let quiet = Quiet::new();
+    for (arguments, name) in [
+        (&["-P", "tcp"][..], "--proto tcp"),
+        (&["--proto=TCP", "--tcp-method", "sack"], "--proto tcp"),
+        (&["--reverse-dns"], "--reverse-dns"),
+        (&["--source-public-ip=1"], "--source-public-ip"),
+        (&["--skip-private-hops"], "--skip-private-hops"),
+    ] {
+        quiet.assert_refused(&[arguments, &["127.0.0.1"]].concat(), &[name, "not available in this version"]);
+    }
+    quiet.assert_refused(&["completion", "bash"], &["completion", "not available in this version"]);
+    quiet.assert_nothing_sent();
+}
+
+#[test]
+fn what_is_no_target_is_refused_with_the_reason() {
+    let quiet = Quiet::new();
+    for (target, reason) in [
+        ("", "empty"),
+        (":80", "empty"),
+        ("host:", "port"),
+        ("host:0", "port"),
+        ("host:http", "port"),
+        ("host:65536", "port"),
+        ("[::1]:0", "port"),
+        ("[::1", "bracket"),
+        ("[localhost]", "not an IP address"),
+        ("127.1", "neither a name nor an IPv4 address"),
+        ("010.0.0.1", "neither a name nor an IPv4 address"),
+        ("256.0.0.1", "neither a name nor an IPv4 address"),
+        ("2130706433", "neither a name nor an IPv4 address"),
+        ("a b", "letters, digits"),
+        ("http://localhost/", "port"),
+        ("::g", "not an IPv6 address"),
+        ("0.0.0.0", "unspecified"),
+        ("::", "unspecified"),
+        ("224.0.0.1", "multicast"),
+        ("ff02::1", "multicast"),
+        ("255.255.255.255", "broadcast"),
+        ("::1%lo", "not link-local"),
+        ("fe80::1%", "interface"),
+    ] {
+        quiet.assert_refused(&["--", target], &["invalid target", reason]);
+    }
+    for target in ["a\nb", "a..b", &"a".repeat(64), &"a.".repeat(128)] {
+        quiet.assert_refused(&[target], &["invalid target", "host name"]);
+    }
+    quiet.assert_nothing_sent();
+}
+
+#[test]
+fn unknown_flags_and_missing_values_are_named() {
+    let quiet = Quiet::new();
+    quiet.assert_refused(&["--nonsense", "127.0.0.1"], &["--nonsense"]);
+    quiet.assert_refused(&["-x", "127.0.0.1"], &["-x"]);
+    quiet.assert_refused(&["--max-tll=3", "127.0.0.1"], &["--max-tll", "--max-ttl"]);
+    quiet.assert_refused(&["-vx", "127.0.0.1"], &["-x"]);
+    for (flag, name) in [
+        ("--port", "--port"),
+        ("-p", "--port"),
+        ("-q", "--traceroute-queries"),
+        ("--e2e-queries", "--e2e-queries"),
+        ("-m", "--max-ttl"),
+        ("--timeout", "--timeout"),
+        ("-P", "--proto"),
+        ("--tcp-method", "--tcp-method"),
+    ] {
+        quiet.assert_refused(&["127.0.0.1", flag], &["value", name]);
+    }
+    quiet.assert_nothing_sent();
+}
+
+#[test]
+fn switches_take_their_words_and_no_others() {
+    let quiet = Quiet::new();
+    for flag in [
+        "--ipv6",
+        "--reverse-dns",
+        "--source-public-ip",
+        "--skip-private-hops",
+        "--windows-driver",
+        "--verbose",
+    ] {
+        for value in ["yes", "2", "on", "tRUE"] {
+            let parts = [flag.trim_start_matches('-'), value, "true", "false"];
+            quiet.assert_refused(&[&format!("{flag}={value}"), "127.0.0.1"], &parts);
+        }
+        // A separate word is another target.
+        quiet.assert_refused(&[flag, "true", "127.0.0.1"], &["one target", "2"]);
+    }
+    quiet.assert_nothing_sent();
+}
+
+#[test]
+fn arguments_that_are_no_text_are_refused() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let quiet = Quiet::new();
+    for arguments in [&[&b"\xff"[..]][..], &[b"-P", b"\xff", b"127.0.0.1"], &[b"--\xff", b"127.0.0.1"]] {
+        let mut command = common::program(&quiet.namespace, &[]);
+        command.args(arguments.iter().map(|argument| OsStr::from_bytes(argument)));
+        start(&mut command).wait().error();
+    }
+    quiet.assert_nothing_sent();
+}
+
+/// The result of a command line that is to be understood.
+fn understood(namespace: &Namespace, arguments: &[&str]) -> Report {
+    let outcome = trace(namespace, arguments);
+    assert_eq!(outcome.status, Some(0), "{arguments:?}: {outcome:?}");
+    outcome.json()
+}
+
+fn runs_and_probes(report: &Report) -> (usize, u64) {
+    (report.runs().len(), report.0["e2e_probe"]["packets_sent"].as_u64().unwrap())
+}
+
+#[test]
+fn counts_may_be_written_in_every_usual_way_and_the_last_one_wins() {
+    let namespace = Namespace::new().unwrap();
+    for (arguments, expected) in [
+        (&["-q3", "-Q0", "127.0.0.1"][..], (3, 0)),
+        (&["-q=3", "-Q=1", "127.0.0.1"], (3, 1)),
+        (&["-q", "2", "-Q", "1", "127.0.0.1"], (2, 1)),
+        (&["--traceroute-queries=2", "--e2e-queries", "0", "127.0.0.1"], (2, 0)),
+        (&["127.0.0.1", "-q1", "-Q0"], (1, 0)),
+        (&["-q1", "127.0.0.1", "-Q1"], (1, 1)),
+        (&["-q3", "-Q0", "-q1", "127.0.0.1", "--traceroute-queries", "2"], (2, 0)),
+        (&["-q1", "-Q0", "--", "127.0.0.1"], (1, 0)),
+        (&["-q03", "-Q00", "127.0.0.1"], (3, 0)),
+    ] {
+        assert_eq!(runs_and_probes(&understood(&namespace, arguments)), expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn short_flags_may_be_joined_and_ports_may_be_given() {
+    let namespace = Namespace::new().unwrap();
+    for (arguments, port, probed) in [
+        (&["-vp", "80", "127.0.0.1"][..], 80, 80),
+        (&["-vp80", "127.0.0.1"], 80, 80),
+        (&["-p=80", "127.0.0.1"], 80, 80),
+        (&["-p0", "127.0.0.1"], 33434, 33434),
+        (&["-p80", "-p", "81", "127.0.0.1"], 81, 81),
+        (&["-p80", "127.0.0.1:99"], 80, 99),
+        (&["[::1]:99"], 33434, 99),
+    ] {
+        let report = understood(&namespace, &[arguments, &["-q1", "-Q0"]].concat());
+        assert_eq!(report.0["destination"]["port"], port, "{arguments:?}");
+        assert_eq!(report.run()["destination"]["port"], probed, "{arguments:?}");
+    }
+}
+
+#[test]
+fn switches_may_have_a_word_behind_an_equals_sign() {
+    let namespace = Namespace::new().unwrap();
+    let scratch = Scratch::new("switches");
+    let hosts = scratch.write("hosts", "127.0.0.1 both.test\n::1 both.test\n");
+    for (switches, address) in [
+        (&["--ipv6"][..], "::1"),
+        (&["--ipv6=T"], "::1"),
+        (&["--ipv6=1"], "::1"),
+        (&["--ipv6=true", "--windows-driver", "--reverse-dns=false"], "::1"),
+        (&["--ipv6", "--ipv6=F"], "127.0.0.1"),
+        (&["--ipv6=0"], "127.0.0.1"),
+        (&[], "127.0.0.1"),
+    ] {
+        let arguments = [switches, &["-q1", "-Q0", "both.test"]].concat();
+        let outcome =
+            start(&mut program_with_files(&namespace, &[(&hosts, "/etc/hosts")], &arguments)).wait();
+        let report = outcome.report();
+        assert_eq!(report.run()["destination"]["ip_address"], address, "{switches:?}");
+    }
+}
+
+#[test]
+fn verbose_logs_on_standard_error_only() {
+    let namespace = Namespace::new().unwrap();
+    for flag in ["-v", "--verbose", "--verbose=t"] {
+        let outcome = trace(&namespace, &[flag, "-q1", "-Q1", "127.0.0.1"]);
+        assert_eq!(outcome.status, Some(0));
+        assert_eq!(runs_and_probes(&outcome.json()), (1, 1));
+        assert!(outcome.stderr.lines().count() > 3 && outcome.stderr.contains("TRACE"), "{outcome:?}");
+        assert!(!outcome.stderr.contains('\u{1b}'), "colours are for terminals: {outcome:?}");
+    }
+}
+
+#[track_caller]
+fn assert_prints(outcome: &Outcome, parts: &[&str]) {
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (Some(0), ""), "{outcome:?}");
+    for part in parts {
+        assert!(outcome.stdout.contains(part), "{part:?} is not in {}", outcome.stdout);
+    }
+    assert!(outcome.stdout.ends_with('\n'));
+}
+
+#[test]
+fn version_is_one_line_with_version_commit_and_date() {
+    let outcome = trace(&Namespace::new().unwrap(), &["version"]);
+    assert_prints(&outcome, &["datadog-traceroute", env!("CARGO_PKG_VERSION"), "commit"]);
+    assert_eq!(outcome.stdout.lines().count(), 1, "{outcome:?}");
+}
+
+#[test]
+fn help_is_on_standard_output_and_names_every_flag() {
+    let namespace = Namespace::new().unwrap();
+    let flags = [
+        "--proto",
+        "-P",
+        "--port",
+        "-p",
+        "--traceroute-queries",
+        "-q",
+        "--e2e-queries",
+        "-Q",
+        "--max-ttl",
+        "-m",
+        "--timeout",
+        "--tcp-method",
+        "--ipv6",
+        "--reverse-dns",
+        "--source-public-ip",
+        "--skip-private-hops",
+        "--windows-driver",
+        "--verbose",
+        "-v",
+        "--help",
+        "-h",
+        "TARGET",
+        "version",
+        "33434",
+        "3000",
+    ];
+    for arguments in [&["-h"][..], &["--help"], &["help"], &["127.0.0.1", "-h"], &["-q1", "--help"]] {
+        assert_prints(&trace(&namespace, arguments), &flags);
+    }
+    assert_prints(&trace(&namespace, &["help", "version"]), &["version"]);
+    assert_prints(&trace(&namespace, &["version", "--help"]), &["version"]);
+}
+
+#[test]
+fn a_name_that_no_resolver_answers_ends_within_a_bound() {
+    let (namespace, scratch) = (Namespace::new().unwrap(), Scratch::new("resolver"));
+    let _says_nothing = namespace.run(|| UdpSocket::bind("127.0.0.2:53")).unwrap();
+    // The system's resolver alone would take two minutes.
+    let patient = scratch.write("resolv.conf", "nameserver 127.0.0.2\noptions timeout:30 attempts:4\n");
+    let files = [(patient.as_str(), "/etc/resolv.conf")];
+    let outcome = start(&mut program_with_files(&namespace, &files, &["nobody.test"])).wait();
+    outcome.error_naming(&[
+        "failed to run traceroute",
+        "failed to resolve host \"nobody.test\"",
+        "no answer",
+        "seconds",
+    ]);
+    assert!(outcome.took < Duration::from_secs(15), "{:?}", outcome.took);
+}

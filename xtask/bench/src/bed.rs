@@ -1,0 +1,164 @@
+//! The networks in which the programs run: a client, eight routers and a target.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use traceroute_core::Direction;
+use traceroute_testnet::kernel::{Chain, Namespace};
+use traceroute_testnet::sim::Topology;
+use traceroute_testnet::sim::real_time::SimulatedLink;
+use traceroute_testnet::{AddressPlan, Capture, DualStack};
+
+use crate::error::Error;
+use crate::launch::{self, Usage};
+use crate::tool::{Family, Method, Tool};
+
+const ROUTERS: u8 = 8;
+/// The TTL of a probe that just reaches the target.
+const TARGET_TTL: u8 = ROUTERS + 1;
+
+/// A network with a client.
+#[derive(Debug)]
+pub(crate) enum Bed {
+    /// Real kernels, which answer at once.
+    Kernels(Chain),
+    /// A simulated network in real time, 20 ms away.
+    Simulated(SimulatedLink),
+}
+
+/// What a trace sent to the target, as the client's link saw it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) packets: u32,
+    /// Those with a TTL greater than it takes to reach the target.
+    pub(crate) beyond: u32,
+}
+
+impl Bed {
+    /// Eight kernels without ICMP rate limits.
+    pub(crate) fn kernels() -> Result<Self, Error> {
+        Ok(Self::Kernels(Chain::builder().routers(ROUTERS).build()?))
+    }
+
+    /// Eight simulated routers behind a link of 20 ms one way; all other links take no time.
+    pub(crate) fn simulated() -> Result<Self, Error> {
+        let topology = Topology::chain(ROUTERS)
+            .with_links(|link| link.set_delay(Duration::ZERO))
+            .with_link(0, |link| link.set_delay(Duration::from_millis(20)));
+        Ok(Self::Simulated(SimulatedLink::veth(topology, 1)?))
+    }
+
+    /// Traces once and returns what that took, if all of the path was found.
+    pub(crate) fn trace(&self, tool: &Tool, method: Method, family: Family) -> Result<Usage, Error> {
+        let path = path(family);
+        let line = tool.trace(method, family, target(family));
+        let (stdout, usage) = launch::run(Some(self.client()), &line)?;
+        match first_missing(&stdout, &path) {
+            None => Ok(usage),
+            Some(missing) => {
+                let words: Vec<_> = line.iter().map(|word| word.to_string_lossy()).collect();
+                Err(Error::Incomplete { program: words.join(" "), missing, stdout })
+            }
+        }
+    }
+
+    /// Traces once and counts what that sent.
+    pub(crate) fn count(&self, tool: &Tool, method: Method, family: Family) -> Result<Sent, Error> {
+        let interface = match self {
+            Self::Kernels(_) => "right",
+            Self::Simulated(link) => link.interface(),
+        };
+        let capture = Capture::start(self.client(), interface)?;
+        let traced = self.trace(tool, method, family);
+        let packets = capture.stop()?;
+        traced?;
+        let mut sent = Sent::default();
+        for packet in packets.iter().filter(|packet| packet.direction == Direction::Sent) {
+            if let Some(ttl) = ttl_toward(target(family), &packet.datagram) {
+                sent.packets += 1;
+                sent.beyond += u32::from(ttl > TARGET_TTL);
+            }
+        }
+        Ok(sent)
+    }
+
+    fn client(&self) -> &Namespace {
+        match self {
+            Self::Kernels(chain) => chain.client(),
+            Self::Simulated(link) => link.client(),
+        }
+    }
+}
+
+/// The addresses that answer, from the first router to the target; both networks have the same.
+fn path(family: Family) -> Vec<IpAddr> {
+    (0..=ROUTERS).map(|link| of_family(AddressPlan::default().right(link), family)).collect()
+}
+
+fn target(family: Family) -> IpAddr {
+    of_family(AddressPlan::default().right(ROUTERS), family)
+}
+
+fn of_family(addresses: DualStack, family: Family) -> IpAddr {
+    match family {
+        Family::V4 => addresses.v4.into(),
+        Family::V6 => addresses.v6.into(),
+    }
+}
+
+/// The first address of the path that is not printed after those before it.
+fn first_missing(stdout: &str, path: &[IpAddr]) -> Option<IpAddr> {
+    let words = stdout.split(|c: char| !(c.is_ascii_hexdigit() || c == '.' || c == ':'));
+    let mut addresses = words.filter_map(|word| word.parse::<IpAddr>().ok());
+    path.iter().copied().find(|expected| !addresses.any(|address| address == *expected))
+}
+
+/// The TTL or hop limit of a datagram to the target; `None` for any other.
+fn ttl_toward(target: IpAddr, datagram: &[u8]) -> Option<u8> {
+    let (destination, ttl) = match datagram.first()? >> 4 {
+        4 => (IpAddr::from(<[u8; 4]>::try_from(datagram.get(16..20)?).ok()?), datagram.get(8)?),
+        6 => (IpAddr::from(<[u8; 16]>::try_from(datagram.get(24..40)?).ok()?), datagram.get(7)?),
+        _ => return None,
+    };
+    (destination == target).then_some(*ttl)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str =
+        "traceroute to 10.71.8.2 (10.71.8.2), 30 hops max\n 1  10.71.0.2  0.1 ms\n 2  10.71.1.2  0.1 ms\n";
+    const JSON: &str =
+        r#"{"destination":{"ip":"fd00:71:8::2"},"hops":[{"ip":"fd00:71::2"},{"ip":"fd00:71:1::2"}]}"#;
+
+    #[test]
+    fn a_whole_path_is_recognised() {
+        assert_eq!(first_missing(TEXT, &path(Family::V4)[..2]), None);
+        assert_eq!(first_missing(JSON, &path(Family::V6)[..2]), None);
+    }
+
+    #[test]
+    fn a_hole_and_a_wrong_order_are_found() {
+        let path = path(Family::V4);
+        assert_eq!(first_missing(TEXT, &path), Some(path[2]));
+        assert_eq!(first_missing(TEXT, &[path[1], path[0]]), Some(path[0]));
+        // The target's own line is missing, though its name is in the heading.
+        assert_eq!(first_missing(TEXT, &[path[0], path[8]]), Some(path[8]));
+    }
+
+    #[test]
+    fn only_what_goes_to_the_target_has_a_ttl() {
+        let mut v4 = [0; 28];
+        (v4[0], v4[8]) = (0x45, 12);
+        v4[16..20].copy_from_slice(&[10, 71, 8, 2]);
+        assert_eq!(ttl_toward(target(Family::V4), &v4), Some(12));
+        assert_eq!(ttl_toward(path(Family::V4)[0], &v4), None);
+        let mut v6 = [0; 48];
+        (v6[0], v6[7]) = (0x60, 3);
+        v6[24..40].copy_from_slice(&[0xfd, 0, 0, 0x71, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+        assert_eq!(ttl_toward(target(Family::V6), &v6), Some(3));
+        assert_eq!(ttl_toward(target(Family::V6), &v6[..39]), None);
+        assert_eq!(ttl_toward(target(Family::V6), &[]), None);
+    }
+}

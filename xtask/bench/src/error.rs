@@ -1,0 +1,64 @@
+//! Why something could not be measured.
+
+use std::io;
+use std::net::IpAddr;
+use std::process::ExitStatus;
+
+/// Why something could not be measured.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The command line is not one of ours.
+    #[error("{0}\n\n{usage}", usage = crate::arguments::USAGE)]
+    Arguments(String),
+    /// A network could not be built.
+    #[error(transparent)]
+    Network(#[from] traceroute_testnet::Error),
+    /// A program could not be started.
+    #[error("cannot start `{program}`: {source}")]
+    CannotStart {
+        /// Its command line.
+        program: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A program ran and failed.
+    #[error("`{program}` failed: {status}\n{stderr}")]
+    Failed {
+        /// Its command line.
+        program: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// What it said.
+        stderr: String,
+    },
+    /// A trace did not find all of the path.
+    #[error("`{program}` did not print {missing} in its place on the path; it printed:\n{stdout}")]
+    Incomplete {
+        /// Its command line.
+        program: String,
+        /// The first address that is missing.
+        missing: IpAddr,
+        /// What it printed.
+        stdout: String,
+    },
+    /// The launcher's last line is not what it should be.
+    #[error("the launcher of `{program}` did not say what it measured but `{line}`")]
+    Unmeasured {
+        /// The command line.
+        program: String,
+        /// The launcher's last line.
+        line: String,
+    },
+    /// The peer is missing and cannot be installed.
+    #[error(
+        "Debian's traceroute is missing and apt-get cannot install it ({reason}): \
+         install the package `traceroute` and run this again"
+    )]
+    NoPeer {
+        /// Why not.
+        reason: String,
+    },
+    /// No row has the name that was asked for.
+    #[error("no row's name contains `{0}`")]
+    NoSuchRow(String),
+}
