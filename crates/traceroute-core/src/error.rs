@@ -71,16 +71,13 @@ impl fmt::Display for Operation {
 #[non_exhaustive]
 pub enum TracerouteError {
     /// The process may not do this.
-    #[error(
-        "{operation} is not permitted: run as root or grant the CAP_NET_RAW capability, for example with \
-         `sudo setcap cap_net_raw+ep $(command -v datadog-traceroute)`"
-    )]
+    #[error("{operation} is not permitted: {}", remedy(*operation))]
     NotPermitted {
         /// What was tried.
         operation: Operation,
     },
-    /// A firewall rule of this host refuses the probes.
-    #[error("sending to {target} is not permitted: a firewall rule of this host rejects the probe")]
+    /// This host refuses to send to the target.
+    #[error("sending to {target} is not permitted: a firewall or routing rule of this host forbids it")]
     SendRejected {
         /// The target of the probe.
         target: IpAddr,
@@ -167,6 +164,17 @@ impl TracerouteError {
             | Self::CaptureEnded
             | Self::Unsupported { .. }
             | Self::System { .. } => ErrorCode::Unknown,
+        }
+    }
+}
+
+/// What grants the permission that an operation needs.
+const fn remedy(operation: Operation) -> &'static str {
+    match operation {
+        Operation::EnterNamespace => "run as root, or with the CAP_SYS_ADMIN capability",
+        _ => {
+            "run as root, or grant the CAP_NET_RAW capability with \
+             `sudo setcap cap_net_raw+ep $(command -v datadog-traceroute)`"
         }
     }
 }

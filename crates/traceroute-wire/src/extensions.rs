@@ -4,8 +4,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::checksum::Sum;
 
-/// Where extensions start when a router that predates RFC 4884 sets no length (RFC 4884 section 5.5).
-const LEGACY_OFFSET: usize = 128;
+/// The least length of a quote that extensions follow, and where they start when a router that predates RFC 4884 sets
+/// no length (RFC 4884 sections 4.6 and 5.5).
+const MIN_QUOTE_LEN: usize = 128;
 const HEADER_LEN: usize = 4;
 const OBJECT_HEADER_LEN: usize = 4;
 const VERSION: u8 = 2;
@@ -66,15 +67,14 @@ pub struct InterfaceInfo<'a> {
 impl<'a> Extensions<'a> {
     /// Splits the body of an ICMP error into the quoted datagram and the extensions behind it.
     ///
-    /// `quote_len` is the length attribute in bytes; 0 means that the router gives none, and then extensions are
-    /// looked for at byte 128. Bytes count as extensions only if version and checksum say so.
+    /// `quote_len` is the length attribute in bytes. Less than 128 is none, whatever an old router left in an unused
+    /// byte, and then extensions are looked for at byte 128. Bytes count as extensions only if version and checksum say so.
     #[must_use]
     pub fn split(body: &'a [u8], quote_len: usize) -> (&'a [u8], Option<Self>) {
-        let offset = if quote_len == 0 { LEGACY_OFFSET } else { quote_len };
-        match body.split_at_checked(offset) {
+        match body.split_at_checked(quote_len.max(MIN_QUOTE_LEN)) {
             Some((quote, rest)) => match Self::parse(rest) {
                 Some(extensions) => (quote, Some(extensions)),
-                None if quote_len == 0 => (body, None),
+                None if quote_len < MIN_QUOTE_LEN => (body, None),
                 None => (quote, None),
             },
             None => (body, None),

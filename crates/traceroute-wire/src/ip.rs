@@ -149,14 +149,19 @@ impl<'a> Datagram<'a> {
     /// that are missing are simply not in the payload.
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        Self::parse_at_least(bytes, 0)
+    }
+
+    /// The same, but the length field is not believed where it leaves less than `transport_len` bytes of payload.
+    pub(crate) fn parse_at_least(bytes: &'a [u8], transport_len: usize) -> Option<Self> {
         match bytes.first()? >> 4 {
-            4 => Self::parse_v4(bytes),
+            4 => Self::parse_v4(bytes, transport_len),
             6 => Self::parse_v6(bytes),
             _ => None,
         }
     }
 
-    fn parse_v4(bytes: &'a [u8]) -> Option<Self> {
+    fn parse_v4(bytes: &'a [u8], transport_len: usize) -> Option<Self> {
         let (slice, stopped) = LaxIpv4Slice::from_slice(bytes).ok()?;
         let header = slice.header();
         let payload = slice.payload();
@@ -172,7 +177,14 @@ impl<'a> Datagram<'a> {
                 label: header.identification().into(),
                 dont_fragment: header.dont_fragment(),
             },
-            payload: if is_first && stopped.is_none() { payload.payload } else { &[] },
+            payload: match payload.payload {
+                _ if !is_first || stopped.is_some() => &[],
+                payload if payload.len() < transport_len && slice.extensions().auth.is_none() => {
+                    let rest = bytes.get(header.slice().len()..).unwrap_or_default();
+                    &rest[..rest.len().min(transport_len)]
+                }
+                payload => payload,
+            },
         })
     }
 

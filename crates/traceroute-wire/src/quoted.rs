@@ -6,6 +6,9 @@ use crate::icmp::is_echo_request;
 use crate::ip::{Datagram, IpHeader, protocol};
 use crate::udp::Udp;
 
+/// How much of the transport header and data RFC 792 promises, in bytes.
+const RFC_792_LEN: usize = 8;
+
 /// The start of a datagram, as a router received it and quotes it in an ICMP error.
 ///
 /// RFC 792 promises the IP header and 8 bytes, RFC 1812 and RFC 4443 as much as fits, RFC 4884 at least 128 bytes when
@@ -33,9 +36,12 @@ pub struct QuotedEcho<'a> {
 
 impl<'a> Quoted<'a> {
     /// Reads a quote. `None` if not even the IP header is whole.
+    ///
+    /// Some stacks quote a total length from which they have subtracted that of the header; the 8 bytes of RFC 792 are
+    /// therefore taken as transport header whatever the length says.
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let Datagram { header, payload } = Datagram::parse(bytes)?;
+        let Datagram { header, payload } = Datagram::parse_at_least(bytes, RFC_792_LEN)?;
         Some(Self { header, transport: payload })
     }
 

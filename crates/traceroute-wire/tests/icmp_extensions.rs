@@ -346,3 +346,14 @@ proptest! {
         prop_assert!(extensions.is_none() || quote.len() == at);
     }
 }
+
+#[test]
+fn a_length_below_128_is_junk_in_an_unused_byte() {
+    let mut body = vec![0x5a; 128];
+    assert_eq!(Extensions::split(&body, 8), (&body[..], None));
+    // Version 2, no checksum, and one object without data behind byte 128.
+    body.extend([0x20, 0, 0, 0, 0, 4, 1, 1]);
+    let (quote, extensions) = Extensions::split(&body, 8);
+    assert_eq!(quote, &body[..128]);
+    assert!(extensions.is_some());
+}

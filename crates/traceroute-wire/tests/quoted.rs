@@ -188,3 +188,23 @@ fn a_quote_behind_ipv6_extension_headers_is_found() {
         assert_eq!((quoted.udp(), quoted.transport_len()), (None, 0), "{length} bytes");
     }
 }
+
+#[test]
+fn a_total_length_without_the_header_costs_no_transport_header() {
+    // What BSD-derived stacks quote: the length less that of the IP header.
+    let mut quote = vec![
+        0x45, 0, 0, 26, 0x12, 0x34, 0x40, 0, 1, 17, 0, 0, 192, 0, 2, 1, 198, 51, 100, 9, 0xee, 0x48, 0x82,
+        0x9a, 0, 26, 0xab, 0xcd,
+    ];
+    quote.extend([0x5a; 18]);
+    let quoted = Quoted::parse(&quote).expect("the header is whole");
+    assert_eq!(quoted.transport_len(), 8);
+    let udp = quoted.udp().expect("the ports are there");
+    assert_eq!((udp.source_port, udp.destination_port), (61_000, 33_434));
+    assert_eq!((udp.length, udp.checksum), (Some(26), Some(0xabcd)));
+    assert_eq!(
+        Quoted::parse(&quote[..25]).expect("the header is whole").transport_len(),
+        5,
+        "nothing is invented"
+    );
+}

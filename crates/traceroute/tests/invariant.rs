@@ -46,17 +46,17 @@ fn answers(topology: Topology, datagram: &[u8]) -> Vec<Vec<u8>> {
     std::iter::from_fn(|| network.poll(end)).map(|arrival| arrival.datagram).collect()
 }
 
-fn chain(quote: Quote, extensions: Option<Extensions>, nat: Option<SourceNat>) -> Topology {
+fn chain(quote: Quote, extensions: Option<&Extensions>, nat: Option<&SourceNat>) -> Topology {
     let mut topology = Topology::chain(ROUTERS);
     for router in 1..=ROUTERS.into() {
         topology = topology.with_router(router, |router| {
             router.answers.quote = quote;
-            router.answers.extensions.clone_from(&extensions);
+            router.answers.extensions = extensions.cloned();
         });
     }
     topology
         .with_target(|target| target.answers.quote = quote)
-        .with_router(1, |router| router.source_nat.clone_from(&nat))
+        .with_router(1, |router| router.source_nat = nat.cloned())
 }
 
 fn ends(topology: &Topology, v6: bool) -> (IpAddr, IpAddr) {
@@ -101,7 +101,7 @@ proptest! {
         protocol in protocols(), v6: bool, local in 1..=u16::MAX, nonce in nonces(), ttl in 1..=ROUTERS + 1,
         quote in quotes(), extensions in extensions(), nat in nats(),
     ) {
-        let topology = chain(quote, extensions.clone(), nat.clone());
+        let topology = chain(quote, extensions.as_ref(), nat.as_ref());
         let (source, target) = ends(&topology, v6);
         let identity = Identity { local, remote: target, nonce };
         let mut method = method(protocol, source, identity);
@@ -143,7 +143,7 @@ proptest! {
         let (source, _) = ends(&topology, v6);
         // A NAT gives their probes our source and port in the quotes.
         let nat = SourceNat { addresses: topology.client, ports: PortMapping::From(local), translates_quotes: false };
-        let topology = chain(quote, None, Some(nat));
+        let topology = chain(quote, None, Some(&nat));
         let (_, target) = ends(&topology, v6);
 
         let mut theirs = method(protocol, source, Identity { local: their_local, remote: target, nonce: theirs });

@@ -4,10 +4,12 @@ mod identities;
 mod links;
 mod namespaces;
 
+use std::fmt::Display;
+
 use traceroute::{Hop, Protocol, Request, RequestBuilder, Results};
 
 /// One run without end-to-end probes.
-fn one_run(target: impl ToString, protocol: Protocol) -> RequestBuilder {
+fn one_run(target: impl Display, protocol: Protocol) -> RequestBuilder {
     Request::builder(target.to_string()).protocol(protocol).traceroute_queries(1).e2e_queries(0)
 }
 

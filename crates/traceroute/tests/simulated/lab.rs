@@ -83,7 +83,7 @@ pub(crate) fn one_run(routers: u8, protocol: Protocol) -> RequestBuilder {
     Request::builder(format!("10.71.{routers}.2")).protocol(protocol).traceroute_queries(1).e2e_queries(0)
 }
 
-/// Repeatable pseudo-random bits (SplitMix64).
+/// Repeatable pseudo-random bits (the `SplitMix64` generator).
 pub(crate) fn entropy(seed: u64) -> traceroute::Entropy {
     let mut state = seed;
     Box::new(move || {

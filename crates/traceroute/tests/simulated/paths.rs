@@ -318,6 +318,6 @@ async fn what_some_runs_could_not_do_is_a_warning() {
     let lab = Lab::attached(Topology::chain(2), |attachment| attachment.fail_send(2, error)).await;
     let (results, _) = lab.trace(one_run(2, Protocol::Udp).traceroute_queries(2).e2e_queries(1)).await;
     assert_eq!(results.traceroute.runs.as_ref().map(Vec::len), Some(1));
-    let expected = "1 of 2 runs failed: sending to 10.71.2.2 is not permitted: a firewall rule of this host rejects the probe";
+    let expected = "1 of 2 runs failed: sending to 10.71.2.2 is not permitted: a firewall or routing rule of this host forbids it";
     assert_eq!(results.warnings, [expected]);
 }
