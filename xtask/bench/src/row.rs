@@ -1,11 +1,15 @@
 //! What a row of the table is, how it is measured and judged.
 
+use std::thread;
+use std::time::Duration;
+
 use crate::error::Error;
-use crate::noise::{Noise, Observations, Probe};
 use crate::statistics::Summary;
 
-/// How often a row is measured anew because the machine was too noisy.
-const RETRIES: u32 = 3;
+/// How many times as often as it is to be quiet the machine may be noisy.
+const PATIENCE: u32 = 10;
+/// How long to wait when it is.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// One figure of ours beside its limit and, where there is one, a peer's.
 pub(crate) struct Row {
@@ -43,7 +47,10 @@ pub(crate) enum Limit {
 pub(crate) struct Measured {
     pub(crate) ours: Summary,
     pub(crate) peer: Summary,
-    pub(crate) noise: Noise,
+    /// How often the machine was too noisy, so that a turn did not count.
+    pub(crate) disturbed: u32,
+    /// Whether there were quiet turns enough.
+    pub(crate) enough: bool,
 }
 
 /// What a row's figures say.
@@ -55,38 +62,40 @@ pub(crate) enum Verdict {
 }
 
 impl Row {
-    /// Runs both by turns until the machine was quiet for all of `runs` turns, or never will be.
-    pub(crate) fn measure(&mut self, runs: u32, probe: &Probe) -> Result<Measured, Error> {
-        let mut measured = self.measure_once(runs, probe)?;
-        for _ in 0..RETRIES {
-            if !measured.noise.is_too_much() {
-                break;
-            }
-            eprintln!("  too noisy, once more");
-            measured = self.measure_once(runs, probe)?;
-        }
-        Ok(measured)
-    }
-
-    fn measure_once(&mut self, runs: u32, probe: &Probe) -> Result<Measured, Error> {
+    /// Runs both, turn by turn, until the machine was `quiet` before and after so many turns as `runs`, or too often not.
+    pub(crate) fn measure(&mut self, runs: u32, quiet: &mut impl FnMut() -> bool) -> Result<Measured, Error> {
         // The first run of a program finds cold caches.
         (self.ours)()?;
         (self.peer)()?;
         let (mut ours, mut peer) = (Vec::new(), Vec::new());
-        let mut observations = Observations::default();
-        for turn in 0..runs {
-            probe.observe(&mut observations);
-            // Whoever comes second finds what the first one left behind.
-            if turn % 2 == 0 {
-                ours.push((self.ours)()?);
-                peer.push((self.peer)()?);
-            } else {
-                peer.push((self.peer)()?);
-                ours.push((self.ours)()?);
+        let (mut counted, mut disturbed) = (0, 0);
+        let mut is_quiet = quiet();
+        while counted < runs && disturbed < runs.saturating_mul(PATIENCE) {
+            if !is_quiet {
+                disturbed += 1;
+                thread::sleep(PAUSE);
+                is_quiet = quiet();
+                continue;
+            }
+            let (figure, peers) = self.take_turn(counted % 2 == 0)?;
+            is_quiet = quiet();
+            if is_quiet {
+                ours.push(figure);
+                peer.push(peers);
+                counted += 1;
             }
         }
-        probe.observe(&mut observations);
-        Ok(Measured { ours: Summary::of(ours), peer: Summary::of(peer), noise: observations.noise() })
+        let (ours, peer) = (Summary::of(ours), Summary::of(peer));
+        Ok(Measured { ours, peer, disturbed, enough: counted == runs })
+    }
+
+    /// One run of each; whoever comes second finds what the first one left behind.
+    fn take_turn(&mut self, ours_first: bool) -> Result<(f64, f64), Error> {
+        if ours_first {
+            return Ok(((self.ours)()?, (self.peer)()?));
+        }
+        let peer = (self.peer)()?;
+        Ok(((self.ours)()?, peer))
     }
 }
 
@@ -100,7 +109,7 @@ impl Limit {
     }
 
     pub(crate) fn judge(self, measured: &Measured) -> Verdict {
-        if measured.noise.is_too_much() {
+        if !measured.enough {
             Verdict::TooNoisy
         } else if measured.ours.median <= self.value(measured.peer) {
             Verdict::Ok
@@ -117,52 +126,77 @@ mod tests {
 
     use super::*;
 
-    fn measured(ours: f64, peer: f64, slower: f64) -> Measured {
+    fn measured(ours: f64, peer: f64) -> Measured {
         let summary = |median| Summary { lower: median - 1.0, median, upper: median + 1.0 };
-        Measured { ours: summary(ours), peer: summary(peer), noise: Noise { slower, late: 0.1 } }
+        Measured { ours: summary(ours), peer: summary(peer), disturbed: 3, enough: true }
     }
 
     #[test]
     fn the_median_is_judged() {
-        assert_eq!(Limit::AtMost(5.0).judge(&measured(5.0, 1.0, 0.0)), Verdict::Ok);
-        assert_eq!(Limit::AtMost(5.0).judge(&measured(5.1, 9.0, 0.0)), Verdict::Missed);
-        assert_eq!(Limit::AbovePeer(5.0).judge(&measured(6.9, 2.0, 0.0)), Verdict::Ok);
-        assert_eq!(Limit::AbovePeer(5.0).judge(&measured(7.1, 2.0, 0.0)), Verdict::Missed);
+        assert_eq!(Limit::AtMost(5.0).judge(&measured(5.0, 1.0)), Verdict::Ok);
+        assert_eq!(Limit::AtMost(5.0).judge(&measured(5.1, 9.0)), Verdict::Missed);
+        assert_eq!(Limit::AbovePeer(5.0).judge(&measured(6.9, 2.0)), Verdict::Ok);
+        assert_eq!(Limit::AbovePeer(5.0).judge(&measured(7.1, 2.0)), Verdict::Missed);
     }
 
     #[test]
     fn noise_forbids_both_verdicts() {
         for ours in [1.0, 100.0] {
-            assert_eq!(Limit::AtMost(5.0).judge(&measured(ours, 1.0, 50.0)), Verdict::TooNoisy);
+            let noisy = Measured { enough: false, ..measured(ours, 1.0) };
+            assert_eq!(Limit::AtMost(5.0).judge(&noisy), Verdict::TooNoisy);
         }
     }
 
     #[test]
     fn what_is_not_a_number_is_missed() {
-        assert_eq!(Limit::AtMost(5.0).judge(&measured(f64::NAN, 1.0, 0.0)), Verdict::Missed);
+        assert_eq!(Limit::AtMost(5.0).judge(&measured(f64::NAN, 1.0)), Verdict::Missed);
     }
 
-    #[test]
-    fn both_run_by_turns_and_the_first_runs_do_not_count() {
+    /// Measures a row of four runs on a machine that is quiet when `quiet` says so; also in which order both ran.
+    fn measure(quiet: &[bool]) -> (Measured, String) {
         let order = Rc::new(RefCell::new(String::new()));
-        let sampler = |name: char, first: f64, later: f64| -> Sampler {
+        let sampler = |name: char, mut figures: std::vec::IntoIter<f64>| -> Sampler {
             let order = Rc::clone(&order);
-            let mut next = first;
             Box::new(move || {
                 order.borrow_mut().push(name);
-                Ok(std::mem::replace(&mut next, later))
+                Ok(figures.next().unwrap_or(3.0))
             })
         };
         let mut row = Row {
             name: "a row".into(),
             unit: Unit::Milliseconds,
-            ours: sampler('o', 1000.0, 3.0),
-            peer: sampler('p', 1000.0, 2.0),
+            ours: sampler('o', vec![1000.0, 1.0, 2.0].into_iter()),
+            peer: sampler('p', vec![1000.0].into_iter()),
             limit: Limit::AtMost(5.0),
         };
-        let measured = row.measure_once(4, &Probe::calibrate()).unwrap();
-        assert_eq!(*order.borrow(), "opoppooppo");
-        assert_eq!(measured.ours, Summary { lower: 3.0, median: 3.0, upper: 3.0 });
-        assert_eq!(measured.peer, Summary { lower: 2.0, median: 2.0, upper: 2.0 });
+        let mut quiet = quiet.iter();
+        let measured = row.measure(4, &mut || quiet.next().copied().unwrap_or(true)).unwrap();
+        let order = order.borrow().clone();
+        (measured, order)
+    }
+
+    #[test]
+    fn both_run_by_turns_and_the_first_runs_do_not_count() {
+        let (measured, order) = measure(&[]);
+        assert_eq!(order, "opoppooppo");
+        assert_eq!(measured.ours, Summary::of(vec![1.0, 2.0, 3.0, 3.0]));
+        assert_eq!(measured.peer, Summary::of(vec![3.0; 4]));
+        assert_eq!((measured.disturbed, measured.enough), (0, true));
+    }
+
+    #[test]
+    fn a_turn_counts_only_between_two_quiet_moments() {
+        // Noise before the first turn and after the second.
+        let (measured, order) = measure(&[false, true, true, false]);
+        assert_eq!(order, "opoppopooppo");
+        assert_eq!(measured.ours, Summary::of(vec![1.0, 3.0, 3.0, 3.0]));
+        assert_eq!((measured.disturbed, measured.enough), (2, true));
+    }
+
+    #[test]
+    fn patience_ends() {
+        let (measured, order) = measure(&[false; 100]);
+        assert_eq!(order, "op");
+        assert_eq!((measured.disturbed, measured.enough), (40, false));
     }
 }

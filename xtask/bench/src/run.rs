@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::arguments::{Arguments, USAGE};
 use crate::error::Error;
-use crate::noise::{Noise, Probe};
+use crate::noise::{self, Probe};
 use crate::row::Verdict;
 use crate::tool::{self, Tool};
 use crate::{launch, machine, rows, table};
@@ -42,15 +42,14 @@ fn bench(words: impl Iterator<Item = OsString>) -> Result<bool, Error> {
     tool::ensure_peer()?;
     let about = machine::describe(&ours)?;
 
-    let probe = Probe::calibrate();
-    let mut noise = Noise::default();
-    let (mut lines, mut verdicts, mut failures) = (Vec::new(), Vec::new(), 0);
+    let mut probe = Probe::calibrate();
+    let (mut lines, mut verdicts, mut failures, mut disturbed) = (Vec::new(), Vec::new(), 0, 0);
     for row in &mut rows {
         eprintln!("{}", row.name);
-        match row.measure(runs, &probe) {
+        match row.measure(runs, &mut || probe.is_quiet()) {
             Ok(measured) => {
                 let verdict = row.limit.judge(&measured);
-                noise = noise.worse(measured.noise);
+                disturbed += measured.disturbed;
                 lines.push(table::line(row, &measured, verdict));
                 verdicts.push(verdict);
             }
@@ -65,11 +64,11 @@ fn bench(words: impl Iterator<Item = OsString>) -> Result<bool, Error> {
     let (rendered, bullet) =
         if markdown { (table::markdown(&lines), "* ") } else { (table::text(&lines), "") };
     println!("{rendered}");
-    println!("{bullet}figures: median (lower..upper quartile) of {runs} runs");
-    let noise = (!verdicts.is_empty()).then(|| table::noise(noise));
-    for line in about.into_iter().chain(noise) {
+    println!("{bullet}figures: median (lower..upper quartile) of {runs} runs of each");
+    for line in about {
         println!("{bullet}{line}");
     }
+    println!("{bullet}noise: {disturbed} times no turn was counted, because {}", noise::bounds());
     let missed = verdicts.iter().filter(|&&verdict| verdict == Verdict::Missed).count();
     if verdicts.contains(&Verdict::TooNoisy) {
         println!("\ntoo noisy to conclude: run this again on a quiet machine");

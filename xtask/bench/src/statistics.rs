@@ -21,7 +21,7 @@ impl Summary {
 
 /// The value below which the first `part` of `whole` parts of the sorted samples lie; between two samples it is on the
 /// straight line from one to the other, and without samples not a number.
-pub(crate) fn quantile(sorted: &[f64], part: u8, whole: u8) -> f64 {
+fn quantile(sorted: &[f64], part: u8, whole: u8) -> f64 {
     let steps = sorted.len().saturating_sub(1) * usize::from(part);
     let (place, rest) = (steps / usize::from(whole), steps % usize::from(whole));
     let below = sorted.get(place).copied().unwrap_or(f64::NAN);

@@ -1,6 +1,5 @@
 //! What is printed: the same table as text and as Markdown.
 
-use crate::noise::{LATE_BOUND, Noise, SLOWER_BOUND};
 use crate::row::{Limit, Measured, Row, Unit, Verdict};
 use crate::statistics::Summary;
 
@@ -33,15 +32,6 @@ pub(crate) fn line(row: &Row, measured: &Measured, verdict: Verdict) -> Line {
 /// The line of a row that could not be measured.
 pub(crate) fn failed(row: &Row) -> Line {
     [row.name.as_str(), "-", "-", "-", "FAILED"].map(str::to_owned)
-}
-
-/// How quiet the machine was, beside the bounds.
-pub(crate) fn noise(noise: Noise) -> String {
-    format!(
-        "noise: busy loops took {:.1} % longer than the fastest (bound {SLOWER_BOUND} %), nine of ten sleeps of 1 ms \
-         ended at most {:.2} ms late (bound {LATE_BOUND} ms), in the noisiest row",
-        noise.slower, noise.late
-    )
 }
 
 /// Columns under each other.
@@ -80,6 +70,7 @@ fn figure(value: f64, unit: Unit) -> String {
 
 fn number(value: f64, unit: Unit) -> String {
     match unit {
+        _ if value.is_nan() => "-".to_owned(),
         // Medians of an even number of counts may have halves.
         Unit::Packets if value.fract() == 0.0 => format!("{value:.0}"),
         Unit::Milliseconds | Unit::Megabytes | Unit::Packets => format!("{value:.1}"),
@@ -96,7 +87,7 @@ mod tests {
 
     fn measured(ours: f64, peer: f64) -> Measured {
         let around = |median| Summary { lower: median - 0.5, median, upper: median + 1.0 };
-        Measured { ours: around(ours), peer: around(peer), noise: Noise::default() }
+        Measured { ours: around(ours), peer: around(peer), disturbed: 0, enough: true }
     }
 
     fn lines() -> [Line; 3] {
@@ -137,9 +128,8 @@ time          -                  -                  -                           
     }
 
     #[test]
-    fn noise_stands_beside_its_bounds() {
-        let noise = noise(Noise { slower: 1.25, late: 0.081 });
-        assert!(noise.contains("1.2 % longer") && noise.contains("(bound 10 %)"), "{noise}");
-        assert!(noise.contains("0.08 ms late (bound 0.5 ms)"), "{noise}");
+    fn what_was_not_measured_has_no_figure() {
+        assert_eq!(number(f64::NAN, Unit::Packets), "-");
+        assert_eq!(number(f64::NAN, Unit::Milliseconds), "-");
     }
 }

@@ -1,6 +1,7 @@
 //! What a run has sent and heard, TTL by TTL, and what follows from it about the path.
 
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -208,12 +209,15 @@ impl Path {
     }
 
     /// The probe that an answer means which names none: of those that got past every router heard from, the one
-    /// unanswered for longest.
+    /// unanswered for longest; of those sent at one time the one that goes farthest.
     fn likeliest_probe(&self) -> Option<Ttl> {
         let farthest = self.farthest();
         let beyond = || self.numbered().filter(|(ttl, slot)| ttl.get() > farthest && slot.sent.is_some());
         let waiting = beyond().filter(|(_, slot)| slot.answer.is_none());
-        waiting.min_by_key(|(ttl, slot)| (slot.called, *ttl)).or_else(|| beyond().next()).map(|(ttl, _)| ttl)
+        waiting
+            .min_by_key(|(ttl, slot)| (slot.called, Reverse(*ttl)))
+            .or_else(|| beyond().next())
+            .map(|(ttl, _)| ttl)
     }
 
     pub(super) fn meaning(&self, response: &ProbeResponse) -> Meaning {
