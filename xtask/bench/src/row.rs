@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::statistics::Summary;
 
 /// How many times as often as it is to be quiet the machine may be noisy.
-const PATIENCE: u32 = 10;
+const PATIENCE: u32 = 20;
 /// How long to wait when it is.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -197,6 +197,6 @@ mod tests {
     fn patience_ends() {
         let (measured, order) = measure(&[false; 100]);
         assert_eq!(order, "op");
-        assert_eq!((measured.disturbed, measured.enough), (40, false));
+        assert_eq!((measured.disturbed, measured.enough), (80, false));
     }
 }
