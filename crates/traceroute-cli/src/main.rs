@@ -48,7 +48,9 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("failed to run traceroute: {error}")),
     };
-    match runtime.block_on(run(request)) {
+    // Closing the capture takes the kernel some 10 ms (a grace period); the results do not wait for it.
+    let mut tracer = None;
+    match runtime.block_on(run(request, &mut tracer)) {
         Outcome::Complete(Ok(results)) => finish(write_results(&results)),
         Outcome::Complete(Err(error)) => fail(&format!("failed to run traceroute: {error}")),
         Outcome::Interrupted(signal, outcome) => {
@@ -63,10 +65,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Traces to the end, or until the first signal.
-async fn run(request: Request) -> Outcome {
+/// Traces to the end, or until the first signal. Leaves the tracer to the caller to drop.
+async fn run(request: Request, tracer: &mut Option<Tracer>) -> Outcome {
     let mut signals = Signals::listen();
-    let building = async { Tracer::builder().build().await?.start(request) };
+    let building = async { tracer.insert(Tracer::builder().build().await?).start(request) };
     let mut trace = tokio::select! {
         trace = building => match trace {
             Ok(trace) => trace,
@@ -116,5 +118,7 @@ fn log_everything() {
         .with_max_level(Level::TRACE)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
+        // Otherwise it tells standard error that it cannot write to standard error, and panics.
+        .log_internal_errors(false)
         .init();
 }

@@ -16,8 +16,8 @@ pub trait Host: Send + Sync {
     /// The address from which the host sends to `to`.
     fn source_address(&self, to: Destination) -> Result<IpAddr, TracerouteError>;
 
-    /// The interface with this name, or `None` if there is none.
-    fn interface_index(&self, name: &str) -> Result<Option<u32>, TracerouteError>;
+    /// The index of the interface with this name or index (RFC 4007 section 11), `None` if there is none.
+    fn interface_index(&self, zone: &str) -> Result<Option<u32>, TracerouteError>;
 
     /// Runs a job that may block on a thread of its own, inside the host's network namespace. Nobody waits for it.
     fn spawn(&self, job: Job) -> Result<(), TracerouteError>;

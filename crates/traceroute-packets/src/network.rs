@@ -96,9 +96,9 @@ impl Network {
         self.host.source_address(to)
     }
 
-    /// The interface with this name, or `None` if there is none.
-    pub fn interface_index(&self, name: &str) -> Result<Option<u32>, TracerouteError> {
-        self.host.interface_index(name)
+    /// The index of the interface with this name or index, `None` if there is none.
+    pub fn interface_index(&self, zone: &str) -> Result<Option<u32>, TracerouteError> {
+        self.host.interface_index(zone)
     }
 
     /// Runs a job that may block on a thread of its own, inside the network namespace. Nobody waits for it.

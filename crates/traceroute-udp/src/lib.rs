@@ -119,8 +119,8 @@ impl UdpProbes {
 
     fn match_answer(&self, reply: &Captured<'_>, datagram: &Datagram<'_>) -> Option<ProbeResponse> {
         let udp = Udp::parse(datagram.payload)?;
+        // The capture sees it before the host's own masquerading gives it our address back.
         if datagram.source() != self.identity.remote
-            || datagram.destination() != self.endpoints.source()
             || udp.source_port != self.port
             || udp.destination_port != self.identity.local
         {

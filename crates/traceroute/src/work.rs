@@ -66,11 +66,7 @@ async fn resolve(
     match &request.target.host {
         Host::Address { address, zone: None } => Ok(Destination { address: *address, scope_id: 0 }),
         Host::Address { address, zone: Some(zone) } => {
-            let index = match zone.parse() {
-                Ok(index) => Some(index),
-                Err(_) => tracer.network.interface_index(zone)?,
-            };
-            let scope_id = index.filter(|index| *index != 0).ok_or_else(|| InvalidRequest::Target {
+            let scope_id = tracer.network.interface_index(zone)?.ok_or_else(|| InvalidRequest::Target {
                 target: request.target.text.clone(),
                 reason: format!("there is no interface {zone:?}"),
             })?;

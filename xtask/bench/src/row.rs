@@ -11,7 +11,7 @@ const PATIENCE: u32 = 20;
 /// How long to wait when it is.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// One figure of ours beside its limit and, where there is one, a peer's.
+/// One figure of ours beside its limit and a peer's.
 pub(crate) struct Row {
     /// What is measured, where.
     pub(crate) name: String,

@@ -23,8 +23,6 @@ use crate::clock::{Clock, ClockPair, WallClock};
 const BUFFER_LEN: usize = 2048;
 /// Room for the answers of a thousand runs that come all at once, a kilobyte each with the kernel's accounting.
 const RECEIVE_BUFFER: usize = 8 << 20;
-/// After so many packets without a pause the drops are counted.
-const COUNT_DROPS_EVERY: u32 = 256;
 
 /// The packets of a network namespace that its filter admits.
 #[derive(Debug)]
@@ -34,7 +32,6 @@ pub(super) struct LinuxCapture {
     wall_clock: WallClock,
     buffer: Box<[u8; BUFFER_LEN]>,
     drops: DropCounter,
-    since_count: u32,
 }
 
 impl LinuxCapture {
@@ -55,7 +52,6 @@ impl LinuxCapture {
             wall_clock: WallClock::new(read_clocks(clock)),
             buffer: Box::new([0; BUFFER_LEN]),
             drops: DropCounter::default(),
-            since_count: 0,
         })
     }
 
@@ -100,7 +96,6 @@ impl LinuxCapture {
     }
 
     fn count_drops(&mut self) {
-        self.since_count = 0;
         if let Ok(drops) = sys::packet_drops(self.socket.get_ref().as_fd()) {
             self.drops.add(drops.into());
         }
@@ -108,31 +103,27 @@ impl LinuxCapture {
 
     async fn next(&mut self) -> io::Result<(Direction, Stamp, usize)> {
         loop {
-            let mut result = sys::receive(self.socket.get_ref().as_fd(), &mut self.buffer[..]);
-            if would_block(&result) {
-                self.count_drops();
+            let result = {
+                // No system call as long as the socket is not known to be empty.
                 let mut ready = self.socket.readable().await?;
-                // Only what is asked after the runtime was woken may clear that it was.
-                result = sys::receive(self.socket.get_ref().as_fd(), &mut self.buffer[..]);
-                if would_block(&result) {
+                let result = sys::receive(self.socket.get_ref().as_fd(), &mut self.buffer[..]);
+                if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
                     ready.clear_ready();
                 }
-            }
+                result
+            };
             match result {
                 Ok(received) => {
                     if let Some(packet) = self.describe(&received) {
                         return Ok(packet);
                     }
                 }
-                // An interface that went down, or a signal, is no end of the capture.
                 Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN | libc::ENETDOWN | libc::EINTR) => {}
+                    Some(libc::EAGAIN) => self.count_drops(),
+                    // An interface that went down, or a signal, is no end of the capture.
+                    Some(libc::ENETDOWN | libc::EINTR) => {}
                     _ => return Err(error),
                 },
-            }
-            self.since_count += 1;
-            if self.since_count >= COUNT_DROPS_EVERY {
-                self.count_drops();
             }
         }
     }
@@ -148,10 +139,6 @@ impl Source for LinuxCapture {
     fn drop_counter(&self) -> DropCounter {
         self.drops.clone()
     }
-}
-
-fn would_block(result: &io::Result<Received>) -> bool {
-    result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 fn open_socket(filter: &[SockFilter]) -> io::Result<OwnedFd> {

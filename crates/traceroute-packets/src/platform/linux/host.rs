@@ -29,9 +29,9 @@ impl Host for LinuxHost {
         self.namespace.run(move || route(to))?.map_err(|error| no_route(&error, to))
     }
 
-    fn interface_index(&self, name: &str) -> Result<Option<u32>, TracerouteError> {
-        let name = name.to_owned();
-        self.namespace.run(move || sys::interface_index(&name))
+    fn interface_index(&self, zone: &str) -> Result<Option<u32>, TracerouteError> {
+        let zone = zone.to_owned();
+        self.namespace.run(move || sys::interface_index(&zone))
     }
 
     fn spawn(&self, job: Job) -> Result<(), TracerouteError> {

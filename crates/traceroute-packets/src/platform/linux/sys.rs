@@ -134,9 +134,15 @@ pub(super) fn enter_network_namespace(file: impl AsFd) -> io::Result<()> {
     check(unsafe { libc::setns(file.as_fd().as_raw_fd(), libc::CLONE_NEWNET) })
 }
 
-/// The interface with this name, or with this number; `None` if there is none.
-pub(super) fn interface_index(name: &str) -> Option<u32> {
-    let name = CString::new(name).ok()?;
+/// The index of the interface with this name or index; `None` if there is none.
+pub(super) fn interface_index(zone: &str) -> Option<u32> {
+    if let Ok(index) = zone.parse() {
+        let mut name = [0; libc::IF_NAMESIZE];
+        // SAFETY: the buffer is as long as the longest name with its terminator.
+        let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
+        return (!found.is_null()).then_some(index);
+    }
+    let name = CString::new(zone).ok()?;
     // SAFETY: the name is a C string that lives through the call.
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
     Some(index).filter(|index| *index != 0)
