@@ -22,9 +22,11 @@ use traceroute::{InvalidRequest, Protocol, Request};
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
-    /// Name, IPv4 or IPv6 address, HOST:PORT or [ADDRESS]:PORT
-    #[arg(value_name = "TARGET")]
-    targets: Vec<String>,
+    #[arg(value_name = "TARGET", help = "Name, IPv4 or IPv6 address, HOST:PORT or [ADDRESS]:PORT")]
+    target: Option<String>,
+    /// Taken only to be counted.
+    #[arg(hide = true)]
+    further_targets: Vec<String>,
     /// How to probe: udp, icmp or tcp (tcp is not in this version)
     #[arg(short = 'P', long = "proto", value_name = "PROTOCOL", default_value = "udp")]
     protocol: String,
@@ -104,15 +106,12 @@ fn switch(switch: &'static Switch) -> impl Fn(&str) -> Result<bool, InvalidReque
 impl Args {
     /// What was meant.
     pub(crate) fn request(&self) -> Result<Request, String> {
-        let target = match self.targets.as_slice() {
-            [target] => target,
-            [] => {
-                return Err(
-                    "no target: give a name or an address, as in `datadog-traceroute 192.0.2.1`".into()
-                );
-            }
-            targets => return Err(format!("one target is allowed, {} were given", targets.len())),
+        let Some(target) = &self.target else {
+            return Err("no target: give a name or an address, as in `datadog-traceroute 192.0.2.1`".into());
         };
+        if !self.further_targets.is_empty() {
+            return Err(format!("one target is allowed, {} were given", self.further_targets.len() + 1));
+        }
         self.build(target).map_err(|error| error.to_string())
     }
 
