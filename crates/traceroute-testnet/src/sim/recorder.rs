@@ -66,7 +66,7 @@ impl Recorder {
     }
 
     /// Everything so far, a line for each datagram: milliseconds, `>` for sent or `<` for received, and
-    /// [`describe`](super::describe)d.
+    /// [described](super::describe()).
     ///
     /// ```text
     /// 12.340 > udp 10.71.0.1:61000 > 10.71.8.2:33434 ttl=3 len=36
