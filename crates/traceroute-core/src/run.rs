@@ -10,7 +10,7 @@
 //! ICMP unreachable quotes the TTL with which the probe arrived, which gives the distance exactly; an echo reply or a
 //! UDP answer gives a guess from its own remaining TTL. What one run of a request learns its sisters are told
 //! ([`Knowledge`]), so a path of any length is known in about two round trips. As long as the distance is unknown, a
-//! run stays close to the farthest answer (see [`Pace`](crate::Pace)).
+//! run stays close to the farthest answer (see [`Pace`]).
 //!
 //! # End
 //!
