@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     }
     let request = match args.request() {
         Ok(request) => request,
-        Err(reason) => return fail(&reason),
+        Err(reason) => return fail(&format!("failed to run traceroute: {reason}")),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
-use common::{Running, addresses, cases, path, program, start, targets, trace, warm};
+use common::{Running, addresses, cases, path, program, start, targets, trace};
 use etherparse::{Icmpv4Type, PacketBuilder, PacketHeaders, TransportHeader};
 use socket2::{Domain, Protocol, Socket, Type};
 use traceroute_testnet::kernel::{Chain, Namespace};
@@ -22,7 +22,7 @@ fn started(namespace: &Namespace, arguments: &[&str]) -> Running {
 
 #[test]
 fn two_processes_with_one_target_find_the_same_path() {
-    let chain = warm(Chain::builder().build().unwrap());
+    let chain = Chain::builder().build().unwrap();
     for (method, target) in cases(&chain) {
         let arguments = ["-P", method, "-q3", "-Q2", &target.to_string()];
         let both = [(); 2].map(|()| started(chain.client(), &arguments));
@@ -36,7 +36,7 @@ fn two_processes_with_one_target_find_the_same_path() {
 
 #[test]
 fn of_two_targets_the_dead_one_gets_nothing_of_the_other() {
-    let chain = warm(Chain::builder().build().unwrap());
+    let chain = Chain::builder().build().unwrap();
     let dead = AddressPlan::default().host(8, 77);
     // Routers look for the way before they count hops: what is for the dead one, router 8 swallows at every TTL.
     chain
@@ -66,7 +66,7 @@ fn of_two_targets_the_dead_one_gets_nothing_of_the_other() {
 
 #[test]
 fn twenty_processes_at_once_are_all_right() {
-    let chain = warm(Chain::builder().build().unwrap());
+    let chain = Chain::builder().build().unwrap();
     let cases: Vec<_> = cases(&chain).cycle().take(20).collect();
     let all = cases
         .iter()
@@ -103,7 +103,7 @@ fn second_client(chain: &Chain) -> Namespace {
 
 #[test]
 fn two_hosts_with_the_same_ports_behind_one_translator_find_their_own_paths() {
-    let chain = warm(Chain::builder().build().unwrap());
+    let chain = Chain::builder().build().unwrap();
     let second = second_client(&chain);
     let clients: [&Namespace; 2] = [chain.client(), &second];
     for client in clients {
@@ -203,7 +203,7 @@ fn next_echo(socket: &mut Socket, wanted: fn(&Icmpv4Type) -> bool) -> (u16, u16)
 
 #[test]
 fn a_ping_beside_a_trace_gets_its_own_answers_and_the_trace_its_own() {
-    let chain = warm(Chain::builder().build().unwrap());
+    let chain = Chain::builder().build().unwrap();
     for target in targets(&chain) {
         let mut ping = chain.client().command("ping");
         ping.args(["-n", "-c40", "-i0.01", "-W1", &target.to_string()]);

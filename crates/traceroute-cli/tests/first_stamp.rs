@@ -4,14 +4,14 @@
 
 mod common;
 
-use common::{Running, cases, path, program, start, warm};
+use common::{Running, cases, path, program, start};
 use traceroute_testnet::kernel::Chain;
 
 /// The kernel switches stamps on by a deferred job, and off when the last process that wants them has ended. Two
 /// processes at once, again and again, so that the job has to wait for a processor now and then.
 #[test]
 fn the_very_first_probe_has_the_kernels_stamps() {
-    let chain = warm(Chain::builder().routers(0).build().unwrap());
+    let chain = Chain::builder().routers(0).build().unwrap();
     for (method, target) in std::iter::repeat_n(cases(&chain), 10).flatten() {
         // The sounding is the first hop's probe.
         let arguments = ["-P", method, "-q1", "-Q0", "-m1", &target.to_string()];

@@ -100,12 +100,12 @@ pub const WINDOWS_DRIVER: Switch =
     Switch { name: "windows-driver", meaning: "Use the Windows kernel driver (no effect elsewhere)" };
 
 impl Number {
-    /// Reads a decimal number within the range.
+    /// Reads a decimal number, whether it is within the range or not.
     pub fn parse(&self, text: &str) -> Result<i64, InvalidRequest> {
         let digits = text.strip_prefix('-').unwrap_or(text);
         let decimal = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse() {
-            Ok(value) if decimal => self.check(value),
+            Ok(value) if decimal => Ok(value),
             _ => Err(self.refuse(format!("{text:?}"))),
         }
     }
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn numbers_are_decimal() {
-        assert_eq!(PORT.parse("080"), Ok(80));
+        assert_eq!((PORT.parse("080"), PORT.parse("-1")), (Ok(80), Ok(-1)));
         for text in ["", "-", "abc", "0x50", "1_000", "+5", " 5", "5 ", "5.0", "1e3", "99999999999999999999"]
         {
             let error = PORT.parse(text).expect_err(text).to_string();

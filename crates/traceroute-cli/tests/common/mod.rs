@@ -167,18 +167,6 @@ pub(crate) fn targets(chain: &Chain) -> [IpAddr; 2] {
     [addresses.v4.into(), addresses.v6.into()]
 }
 
-/// A chain each of whose nodes has already sent an ICMP error, for processes that make them send several at once.
-///
-/// The kernel fills the bucket of a namespace's ICMP messages with the first of them, and of two that are the first on
-/// two processors it drops one, limit or no limit (`icmp_global_allow` in net/ipv4/icmp.c).
-pub(crate) fn warm(chain: Chain) -> Chain {
-    let [target, _] = targets(&chain);
-    trace(chain.client(), &["-q1", "-Q0", &target.to_string()])
-        .report()
-        .assert_reached(1, &path(&chain, target));
-    chain
-}
-
 /// Every method to both addresses of the target.
 pub(crate) fn cases(chain: &Chain) -> impl Iterator<Item = (&'static str, IpAddr)> + Clone {
     let targets = targets(chain);

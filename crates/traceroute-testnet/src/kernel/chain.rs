@@ -101,15 +101,10 @@ impl ChainBuilder {
         if self.kernel_rate_limits {
             return Ok(());
         }
-        namespace.sysctl(&[("net.ipv4.icmp_ratelimit", "0"), ("net.ipv6.icmp.ratelimit", "0")])?;
-        // Before Linux 6.13 these are the whole machine's, and not visible here.
-        for name in ["net.ipv4.icmp_msgs_per_sec", "net.ipv4.icmp_msgs_burst"] {
-            match namespace.sysctl(&[(name, "1000000")]) {
-                Err(Error::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-                result => result?,
-            }
-        }
-        Ok(())
+        // No type of message is limited. A rate of zero would not do: it leaves the bucket of all messages, of which the
+        // kernel drops one when two processors send their first at one time (`icmp_global_allow`), and it takes the
+        // tokens from which a missing route is answered (`ip_error` in net/ipv4/route.c).
+        namespace.sysctl(&[("net.ipv4.icmp_ratemask", "0"), ("net.ipv6.icmp.ratemask", "2")])
     }
 
     /// Addresses, neighbours and routes of one node.
