@@ -58,9 +58,9 @@ impl LinuxCapture {
     /// Waits until the kernel stamps packets.
     ///
     /// It switches stamping on by a deferred job (`net_enable_timestamp` in net/core/dev.c), so the first packets after
-    /// the socket option would carry none. Packets of our own over loopback show when it is done: about a
-    /// millisecond, unless somebody else on the host has had it on all along. Where loopback is down, that
-    /// millisecond is all that can be done.
+    /// the socket option would carry none. Packets of our own over loopback show when it is done: a few
+    /// milliseconds, unless somebody else on the host has had it on all along. Where loopback is down, that wait is all
+    /// that can be done.
     pub(super) async fn await_stamps(&mut self, namespace: &Namespace, ports: &RangeInclusive<u16>) {
         const LIMIT: Duration = Duration::from_millis(20);
         let ports = ports.clone();
@@ -77,9 +77,9 @@ impl LinuxCapture {
                     return;
                 }
             }
-            tokio::task::yield_now().await;
+            sleep(Duration::from_millis(1)).await;
         }
-        sleep(Duration::from_millis(2)).await;
+        sleep(Duration::from_millis(5)).await;
         debug!("no stamped packet seen on loopback");
     }
 
