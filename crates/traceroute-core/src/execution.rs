@@ -21,6 +21,8 @@ pub struct Schedule {
     pub pace: Pace,
     /// How long to wait for silent hops once the path has been seen to its end.
     pub wait: Wait,
+    /// Whether a distance that is only guessed is believed, and all is sent up to there at once.
+    pub trusts_guesses: bool,
     /// Whether the first probe goes out with `max_ttl`, to hear from the destination how far it is.
     pub sounding: bool,
 }

@@ -34,10 +34,6 @@ use self::path::{Booked, Path};
 use self::report::Verdict;
 use crate::{Pace, ProbeId, ProbeResponse, Protocol, Schedule, TracerouteError, Ttl};
 
-/// How long to wait between probes beyond a destination that is known to be there but does not answer this run: its
-/// ICMP is rate limited, on Linux to one answer a second.
-const BEYOND_SILENT_DESTINATION: Duration = Duration::from_secs(1);
-
 /// Something that happened in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunEvent {
@@ -93,7 +89,6 @@ impl Run {
     /// The probe to send now, if any. Each is returned once; the caller sends it and says so with
     /// [`handle_sent`](Self::handle_sent) or [`handle_send_error`](Self::handle_send_error).
     pub fn poll_send(&mut self, now: Timestamp) -> Option<ProbeId> {
-        self.handle_timeout(now);
         if self.is_finished() {
             return None;
         }
@@ -159,17 +154,28 @@ impl Run {
     pub fn handle_reply(&mut self, response: ProbeResponse) {
         let at = response.stamp.at;
         let over = self.is_finished();
-        match self.path.book(response) {
+        let ttl = match self.path.book(response) {
             None => return,
-            Some(Booked::Duplicate) => self.duplicates += 1,
+            Some(Booked::Duplicate) => {
+                self.duplicates += 1;
+                return;
+            }
             Some(Booked::New { ttl, rtt }) => {
                 self.slowest = self.slowest.max(rtt);
-                self.events.push_back(if over { RunEvent::Updated(ttl) } else { RunEvent::Answered(ttl) });
+                ttl
             }
-            Some(Booked::Replaced { ttl }) => self.events.push_back(RunEvent::Updated(ttl)),
+            Some(Booked::Replaced { ttl }) => ttl,
+        };
+        if over {
+            // The answers to probes that went beyond the end of the path are no news.
+            if self.path.ending().is_none_or(|ending| ttl <= ending.ttl) {
+                self.late += 1;
+                self.events.push_back(RunEvent::Updated(ttl));
+            }
+        } else {
+            self.events.push_back(RunEvent::Answered(ttl));
+            self.handle_timeout(at);
         }
-        self.late += u32::from(over);
-        self.handle_timeout(at);
     }
 
     /// A sister run of the same request has learnt something.
@@ -246,7 +252,6 @@ impl Run {
         match self.destination_ahead() {
             Some(distance) if ttl <= distance.ttl => None,
             Some(distance) => {
-                let every = if distance.exact { BEYOND_SILENT_DESTINATION } else { every };
                 let waited = self.path.sent_at(distance.ttl)? + self.patience();
                 Some(waited.max(last_sent + every))
             }
@@ -264,13 +269,11 @@ impl Run {
             if unsent.is_some_and(|ttl| ttl <= ending.ttl) {
                 return None;
             }
-            let oldest = self.path.latest_unanswered(ending.ttl);
-            return Some(oldest.map_or(Timestamp::ZERO, |sent| sent + self.patience()));
+            let latest = self.path.latest_unanswered(ending.ttl);
+            return Some(latest.map_or(Timestamp::ZERO, |sent| sent + self.patience()));
         }
         if unsent.is_some() {
-            // A sister run knows where the destination is, and it does not answer this one.
-            let distance = self.destination_ahead().filter(|distance| distance.exact)?;
-            return self.path.sent_at(distance.ttl).map(|sent| sent + self.schedule.timeout);
+            return None;
         }
         match self.path.latest_unanswered(self.schedule.max_ttl) {
             Some(_) => self.last_sent.map(|sent| sent + self.schedule.timeout),
@@ -280,9 +283,10 @@ impl Run {
 
     /// How far the destination is, if somebody knows and no answer of this run belies it.
     fn destination_ahead(&self) -> Option<Distance> {
-        let mut known = self.path.knowledge();
+        let mut known = Knowledge { farthest: 0, distance: self.path.distance() };
         known.merge(self.shared);
-        known.distance.filter(|distance| distance.ttl.get() > self.path.farthest())
+        let trusted = |distance: &Distance| distance.exact || self.schedule.trusts_guesses;
+        known.distance.filter(trusted).filter(|distance| distance.ttl.get() > self.path.farthest())
     }
 
     fn farthest(&self) -> u8 {

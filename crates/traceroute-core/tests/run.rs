@@ -122,19 +122,20 @@ fn parallel_schedule() -> Schedule {
 }
 
 #[test]
-fn a_destination_that_is_there_but_silent_is_asked_gently() {
+fn a_destination_that_others_know_but_that_is_silent_here_is_passed_after_its_wait() {
     let mut run = parallel(30);
     assert_eq!(send(&mut run, 0), [1, 2]);
     run.handle_learnt(Knowledge { farthest: 2, distance: Some(Distance { ttl: ttl(3), exact: true }) });
     assert_eq!(send(&mut run, 1), [3]);
     time_exceeded(&mut run, 1, 2);
     time_exceeded(&mut run, 2, 3);
-    // Hop 3 has its 200 ms, then one probe a second: its ICMP is rate limited.
-    assert_eq!(send(&mut run, 1000), [] as [u8; 0]);
-    assert_eq!(send(&mut run, 1001), [4]);
-    assert_eq!(send(&mut run, 2001), [5]);
+    // Hop 3 has its 200 ms, then the usual pace.
+    assert_eq!(send(&mut run, 200), [] as [u8; 0]);
+    assert_eq!(send(&mut run, 201), [4]);
+    assert_eq!(send(&mut run, 250), [] as [u8; 0]);
+    assert_eq!(send(&mut run, 251), [5]);
     // It answers the third: that names the distance, and so hop 3.
-    port_unreachable(&mut run, 5, 3, 2011);
+    port_unreachable(&mut run, 5, 3, 261);
     assert!(run.is_finished());
     assert_eq!(answered(&run), [Some(router(1)), Some(router(2)), Some(TARGET)]);
     assert_eq!(
@@ -144,18 +145,85 @@ fn a_destination_that_is_there_but_silent_is_asked_gently() {
 }
 
 #[test]
-fn a_destination_that_stays_silent_ends_the_run_with_its_time_out() {
-    let mut run = parallel(30);
+fn what_another_flow_has_learnt_ends_nothing() {
+    let mut run = parallel(12);
     send(&mut run, 0);
     run.handle_learnt(Knowledge { farthest: 1, distance: Some(Distance { ttl: ttl(2), exact: true }) });
-    for now in [1000, 2000] {
+    let mut now = 0;
+    while run.poll_timeout().is_some_and(|at| at < self::at(2_000)) {
+        now += 50;
         send(&mut run, now);
     }
-    assert!(!run.is_finished());
-    run.handle_timeout(at(3000));
+    run.handle_timeout(at(now + 3_000));
+    assert_eq!((run.is_finished(), run.report().end_reason), (true, EndReason::MaxTtl));
+    assert_eq!(run.report().hops.len(), 12, "the last TTL was probed");
+}
+
+#[test]
+fn a_barrier_of_one_flow_is_no_news_to_another() {
+    let mut run = parallel(30);
+    send(&mut run, 0);
+    run.handle_reply(answer(2, router(2), ReplyKind::Unreachable(Unreachable::AdminProhibited), 5, Some(1)));
+    assert_eq!(run.knowledge().distance, None);
+    run.handle_reply(answer(1, router(1), ReplyKind::TimeExceeded, 5, Some(1)));
     assert!(run.is_finished());
-    assert_eq!(run.report().end_reason, EndReason::MaxTtl);
-    assert_eq!(run.report().hops.len(), 4, "as far as it was probed");
+}
+
+#[test]
+fn a_target_hop_is_no_destination_if_the_path_goes_on_or_the_run_was_stopped() {
+    let mut run = parallel(3);
+    send(&mut run, 0);
+    run.handle_reply(answer(2, TARGET, ReplyKind::TimeExceeded, 5, Some(1)));
+    run.interrupt();
+    assert_eq!((run.report().end_reason, run.report().reached), (EndReason::Interrupted, false));
+
+    let mut run = parallel(3);
+    send(&mut run, 0);
+    run.handle_reply(answer(2, TARGET, ReplyKind::TimeExceeded, 5, Some(1)));
+    send(&mut run, 5);
+    time_exceeded(&mut run, 3, 10);
+    run.handle_timeout(at(10_000));
+    assert_eq!((run.report().end_reason, run.report().reached), (EndReason::MaxTtl, false));
+    assert_eq!(run.report().hops.len(), 3);
+}
+
+#[test]
+fn net_and_host_unreachable_are_a_barrier_even_from_the_target() {
+    for (reason, reached) in [
+        (Unreachable::Port, true),
+        (Unreachable::Protocol, true),
+        (Unreachable::AdminProhibited, true),
+        (Unreachable::Host, false),
+        (Unreachable::Network, false),
+    ] {
+        let mut run = parallel(1);
+        send(&mut run, 0);
+        run.handle_reply(answer(1, TARGET, ReplyKind::Unreachable(reason), 5, Some(1)));
+        assert_eq!((run.is_finished(), run.report().reached), (true, reached), "{reason}");
+    }
+}
+
+#[test]
+fn an_implausible_guess_is_none() {
+    // Twenty hops back where the probe went at most ten: it cannot have come from there.
+    let mut run = Run::new(
+        Protocol::Icmp,
+        TARGET,
+        Schedule { sounding: true, ..Schedule::parallel(Ttl::FIRST, ttl(10), TIMEOUT) },
+    );
+    assert_eq!(send(&mut run, 0), [10, 1, 2]);
+    let mut reply = answer(10, TARGET, ReplyKind::EchoReply, 10, None);
+    reply.ttl = 64 - 19;
+    run.handle_reply(reply);
+    assert_eq!(send(&mut run, 10), [] as [u8; 0]);
+}
+
+#[test]
+fn a_follower_leaves_guesses_to_its_sister() {
+    let mut run = Run::new(Protocol::Icmp, TARGET, parallel_schedule().following());
+    assert_eq!(send(&mut run, 0), [1]);
+    run.handle_learnt(Knowledge { farthest: 0, distance: Some(Distance { ttl: ttl(9), exact: false }) });
+    assert_eq!(send(&mut run, 1), [] as [u8; 0]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ impl Schedule {
             timeout,
             pace: Pace::Ahead { ahead: 2, every: SEND_DELAY },
             wait: Wait::ADAPTIVE,
+            trusts_guesses: true,
             sounding: false,
         }
     }
@@ -26,13 +27,14 @@ impl Schedule {
     }
 
     /// The same, for a run that follows a sister run of the same request: it stays one TTL ahead of what any of them
-    /// has heard, so that several runs together overshoot an unknown destination by one probe only. A destination's
-    /// ICMP is rate limited; Linux answers six probes at once.
+    /// has heard, so that several runs together overshoot an unknown destination by one probe only, and leaves it to its
+    /// sister to believe a guess. A destination's ICMP is rate limited; Linux answers six probes at once.
     #[must_use]
     pub const fn following(mut self) -> Self {
         if let Pace::Ahead { every, .. } = self.pace {
             self.pace = Pace::Ahead { ahead: 1, every };
         }
+        self.trusts_guesses = false;
         self
     }
 }

@@ -10,6 +10,14 @@ impl Schedule {
     /// cannot tell the answers of two probes apart.
     #[must_use]
     pub const fn serial(first_ttl: Ttl, max_ttl: Ttl, timeout: Duration) -> Self {
-        Self { first_ttl, max_ttl, timeout, pace: Pace::OneByOne, wait: Wait::Full, sounding: false }
+        Self {
+            first_ttl,
+            max_ttl,
+            timeout,
+            pace: Pace::OneByOne,
+            wait: Wait::Full,
+            trusts_guesses: false,
+            sounding: false,
+        }
     }
 }

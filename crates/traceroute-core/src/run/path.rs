@@ -1,7 +1,6 @@
 //! What a run has sent and heard, TTL by TTL, and what follows from it about the path.
 
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -18,12 +17,19 @@ pub struct Distance {
     pub exact: bool,
 }
 
+impl Distance {
+    /// An exact distance beats a guess; of two alike the shorter.
+    fn better(self, other: Self) -> Self {
+        core::cmp::min_by_key(self, other, |distance| (!distance.exact, distance.ttl))
+    }
+}
+
 /// What the runs of a request tell each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Knowledge {
     /// The highest TTL that a router answered, 0 for none.
     pub farthest: u8,
-    /// How far the destination is, or whatever else ends the path.
+    /// How far the destination is.
     pub distance: Option<Distance>,
 }
 
@@ -32,9 +38,7 @@ impl Knowledge {
     pub fn merge(&mut self, other: Self) -> bool {
         let before = *self;
         self.farthest = self.farthest.max(other.farthest);
-        // An exact distance beats a guess; of two alike the shorter.
-        let rank = |distance: &Distance| (!distance.exact, distance.ttl);
-        self.distance = self.distance.into_iter().chain(other.distance).min_by_key(rank);
+        self.distance = self.distance.into_iter().chain(other.distance).reduce(Distance::better);
         *self != before
     }
 }
@@ -88,12 +92,20 @@ impl Slot {
     }
 }
 
+impl Slot {
+    fn is_unnamed(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| answer.probe.is_none())
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Path {
     pub(super) protocol: Protocol,
     pub(super) target: IpAddr,
     first: Ttl,
     pub(super) slots: Vec<Slot>,
+    /// Answers that name no probe, in the order in which they came.
+    unnamed: Vec<ProbeResponse>,
 }
 
 impl Path {
@@ -101,7 +113,7 @@ impl Path {
         let len = usize::from(max.get().saturating_sub(first.get())) + 1;
         let mut slots = Vec::new();
         slots.resize_with(len, Slot::default);
-        Self { protocol, target, first, slots }
+        Self { protocol, target, first, slots, unnamed: Vec::new() }
     }
 
     pub(super) fn slot(&self, ttl: Ttl) -> Option<&Slot> {
@@ -178,7 +190,7 @@ impl Path {
     /// When the last of the unanswered probes up to `ttl` was sent.
     pub(super) fn latest_unanswered(&self, ttl: Ttl) -> Option<Timestamp> {
         self.numbered()
-            .filter(|(at, slot)| *at <= ttl && slot.answer.is_none())
+            .filter(|(at, slot)| *at <= ttl && slot.sent.is_some() && slot.answer.is_none())
             .filter_map(|(_, slot)| slot.called)
             .max()
     }
@@ -189,35 +201,74 @@ impl Path {
         let ttl = match response.probe {
             Some(probe) if probe == ProbeId::first(probe.ttl) => probe.ttl,
             Some(_) => return None,
-            None => self.likeliest_probe()?,
+            None => return self.book_unnamed(response),
         };
         let meaning = self.meaning(&response);
-        let answered = self.slot(ttl)?.answer.as_ref().map(|answer| self.meaning(answer));
+        let answer = &self.slot(ttl)?.answer;
+        let answered =
+            answer.as_ref().filter(|answer| answer.probe.is_some()).map(|answer| self.meaning(answer));
         let slot = self.slot_mut(ttl)?;
         slot.sent?;
-        match answered {
+        let booked = match answered {
             None => {
                 slot.answer = Some(response);
-                Some(Booked::New { ttl, rtt: slot.rtt().unwrap_or_default() })
+                Booked::New { ttl, rtt: slot.rtt().unwrap_or_default() }
             }
             Some(known) if meaning == Meaning::Destination && known != Meaning::Destination => {
                 slot.answer = Some(response);
-                Some(Booked::Replaced { ttl })
+                Booked::Replaced { ttl }
             }
-            Some(_) => Some(Booked::Duplicate),
+            Some(_) => return Some(Booked::Duplicate),
+        };
+        self.assign_unnamed();
+        Some(booked)
+    }
+
+    /// Enters an answer that names no probe. Which one it belongs to can only be told from all of them together.
+    fn book_unnamed(&mut self, response: ProbeResponse) -> Option<Booked> {
+        if !self.any_sent() {
+            return None;
+        }
+        let assigned =
+            |path: &Self| path.numbered().filter(|(_, slot)| slot.is_unnamed()).map(|(ttl, _)| ttl).min();
+        let before = assigned(self);
+        self.unnamed.push(response);
+        self.assign_unnamed();
+        match assigned(self) {
+            Some(ttl) if before != Some(ttl) => {
+                let rtt = self.slot(ttl).and_then(Slot::rtt);
+                Some(Booked::New { ttl, rtt: rtt.unwrap_or_default() })
+            }
+            _ => {
+                self.unnamed.pop();
+                self.assign_unnamed();
+                Some(Booked::Duplicate)
+            }
         }
     }
 
-    /// The probe that an answer means which names none: of those that got past every router heard from, the one
-    /// unanswered for longest; of those sent at one time the one that goes farthest.
-    fn likeliest_probe(&self) -> Option<Ttl> {
-        let farthest = self.farthest();
-        let beyond = || self.numbered().filter(|(ttl, slot)| ttl.get() > farthest && slot.sent.is_some());
-        let waiting = beyond().filter(|(_, slot)| slot.answer.is_none());
-        waiting
-            .min_by_key(|(ttl, slot)| (slot.called, Reverse(*ttl)))
-            .or_else(|| beyond().next())
-            .map(|(ttl, _)| ttl)
+    /// Gives each answer that names no probe a probe.
+    ///
+    /// Every probe that gets to the destination is answered once, so as many of the highest TTLs as there are answers
+    /// got there; and answers come in the order of their probes. Probes that are known to have run out on the way are
+    /// none of them.
+    fn assign_unnamed(&mut self) {
+        if self.unnamed.is_empty() {
+            return;
+        }
+        for slot in &mut self.slots {
+            slot.answer.take_if(|answer| answer.probe.is_none());
+        }
+        let farthest = usize::from(self.farthest().saturating_sub(self.first.get() - 1));
+        let open =
+            self.slots.iter_mut().skip(farthest).filter(|slot| slot.sent.is_some() && slot.answer.is_none());
+        let mut arrived: Vec<&mut Slot> = open.rev().take(self.unnamed.len()).collect();
+        arrived.sort_by_key(|slot| slot.called);
+        for (slot, answer) in arrived.into_iter().zip(&self.unnamed) {
+            if slot.called.is_some_and(|called| called <= answer.stamp.at) {
+                slot.answer = Some(answer.clone());
+            }
+        }
     }
 
     pub(super) fn meaning(&self, response: &ProbeResponse) -> Meaning {
@@ -272,31 +323,60 @@ impl Path {
                 .as_ref()
                 .is_none_or(|answer| matches!(self.meaning(answer), Meaning::Barrier | Meaning::Destination))
         });
-        if free && distance.get() > self.farthest() { distance } else { probe }
+        let believed = free && distance.get() > self.farthest() && self.silent_before(distance, probe) <= 2;
+        if believed { distance } else { probe }
     }
 
-    /// What this path tells about itself.
+    /// How many probes from `distance` on were sent before `probe` and not answered. The sender of an answer to `probe`
+    /// would have got them too, were it at `distance`.
+    fn silent_before(&self, distance: Ttl, probe: Ttl) -> usize {
+        let sent = self.sent_at(probe);
+        let between = self.numbered().filter(|(ttl, _)| (distance..probe).contains(ttl));
+        between
+            .filter(|(_, slot)| slot.answer.is_none() && slot.called.is_some() && slot.called < sent)
+            .count()
+    }
+
+    /// What this path tells about itself to runs of other flows: a barrier may stand in the way of this one only.
     pub(super) fn knowledge(&self) -> Knowledge {
-        let mut knowledge = Knowledge { farthest: self.farthest(), distance: None };
-        let ends = self.numbered().filter_map(|(ttl, slot)| {
-            let response = slot.answer.as_ref()?;
-            matches!(self.meaning(response), Meaning::Barrier | Meaning::Destination)
-                .then(|| self.distance(ttl, response))
-        });
-        for distance in ends.filter(|distance| distance.ttl.get() > knowledge.farthest).collect::<Vec<_>>() {
-            knowledge.merge(Knowledge { farthest: 0, distance: Some(distance) });
+        Knowledge {
+            farthest: self.farthest(),
+            distance: self.nearest(|meaning| meaning == Meaning::Destination),
         }
-        knowledge
     }
 
-    fn distance(&self, probe: Ttl, response: &ProbeResponse) -> Distance {
-        if let Some(ttl) = quoted_distance(probe, response) {
-            return Distance { ttl, exact: true };
+    /// How far whatever ends this path is.
+    pub(super) fn distance(&self) -> Option<Distance> {
+        self.nearest(|meaning| matches!(meaning, Meaning::Barrier | Meaning::Destination))
+    }
+
+    fn nearest(&self, ends: impl Fn(Meaning) -> bool) -> Option<Distance> {
+        let farthest = self.farthest();
+        self.numbered()
+            .filter_map(|(ttl, slot)| {
+                let response = slot.answer.as_ref()?;
+                if ends(self.meaning(response)) { self.shown_distance(ttl, response) } else { None }
+            })
+            .filter(|distance| distance.ttl.get() > farthest)
+            .reduce(Distance::better)
+    }
+
+    /// The distance that an answer shows. What is guessed must be plausible: a probe is not answered by somebody
+    /// farther away than it goes.
+    fn shown_distance(&self, probe: Ttl, response: &ProbeResponse) -> Option<Distance> {
+        let guess = guessed_distance(response.ttl).filter(|ttl| *ttl <= probe);
+        let skipped = self.lowest_unsent().is_some_and(|ttl| ttl < probe);
+        match quoted_distance(probe, response) {
+            // A probe that skipped all of the path and just made it: more likely a quote whose TTL was rewritten.
+            Some(ttl) if ttl == probe && skipped && guess.is_some_and(|guess| guess < probe) => {}
+            Some(ttl) => return Some(Distance { ttl, exact: true }),
+            None => {}
         }
-        if probe.get() == self.farthest() + 1 {
-            return Distance { ttl: probe, exact: true };
+        if response.probe.is_some() && probe.get() == self.farthest() + 1 {
+            return Some(Distance { ttl: probe, exact: true });
         }
-        Distance { ttl: guessed_distance(response.ttl).map_or(probe, |ttl| ttl.min(probe)), exact: false }
+        let ttl = if skipped { guess? } else { guess.unwrap_or(probe) };
+        Some(Distance { ttl, exact: false })
     }
 }
 
@@ -310,6 +390,6 @@ fn quoted_distance(probe: Ttl, response: &ProbeResponse) -> Option<Ttl> {
 /// The distance that an answer has come if its sender started with one of the usual TTLs and the way back is as long
 /// as the way there.
 fn guessed_distance(ttl: u8) -> Option<Ttl> {
-    let initial = [64, 128, 255].into_iter().find(|initial| *initial >= ttl)?;
+    let initial = [32, 64, 128, 255].into_iter().find(|initial| *initial >= ttl)?;
     Ttl::new((initial - ttl).saturating_add(1))
 }
