@@ -48,4 +48,4 @@ pub use results::{
     Spread, Traceroute,
 };
 pub use run::{Distance, EndReason, HopAnswer, HopReport, Knowledge, Run, RunEvent, RunReport};
-pub use traceroute_wire::{Stamp, StampSource, Timestamp};
+pub use traceroute_wire::{MplsLabel, Stamp, StampSource, Timestamp, Unreachable};

@@ -28,6 +28,7 @@
 mod budget;
 mod error;
 mod event;
+mod id;
 mod json;
 pub mod parameters;
 mod request;
@@ -46,7 +47,8 @@ pub use trace::Trace;
 pub use tracer::{Limits, Tracer, TracerBuilder, TracerStats};
 
 pub use traceroute_core::{
-    EndReason, EndToEnd, ErrorCode, Hop, Interface, Nat, Protocol, RequestDestination, RequestSource,
-    Results, RunDestination, RunResult, RunSource, Spread, Traceroute, TracerouteError, Ttl, Wait,
+    EndReason, EndToEnd, ErrorCode, Hop, Interface, MplsLabel, Nat, Operation, Protocol, RequestDestination,
+    RequestSource, Results, RunDestination, RunResult, RunSource, Spread, Traceroute, TracerouteError, Ttl,
+    Unreachable, Wait,
 };
 pub use traceroute_packets::{Blocks, Entropy, Network};

@@ -15,6 +15,7 @@ use traceroute_packets::{Network, PacketDriver, SharedSink};
 use traceroute_udp::UdpProbes;
 
 use crate::budget::BudgetedSink;
+use crate::id::random_id;
 
 /// What the runs of a request have in common.
 #[derive(Clone)]
@@ -51,6 +52,7 @@ pub(crate) enum Step {
 /// A run that came to its end, at least for now.
 #[derive(Clone, Debug)]
 pub(crate) struct Finished {
+    pub(crate) id: String,
     pub(crate) source: SocketAddr,
     pub(crate) destination: SocketAddr,
     pub(crate) report: RunReport,
@@ -123,7 +125,9 @@ async fn conduct(
         Some(Ok(())) => {}
         None => run.interrupt(),
     }
+    let id = random_id();
     let finished = |run: &Run| Finished {
+        id: id.clone(),
         source: SocketAddr::new(source, identity.local),
         destination: SocketAddr::new(destination.address, remote_port),
         report: run.report(),

@@ -20,6 +20,7 @@ const EVENTS: usize = 4096;
 
 /// A request under way. Dropping it ends the request: nothing more is sent, and no socket, lease or task is left.
 #[derive(Debug)]
+#[must_use = "dropping a trace ends its request"]
 pub struct Trace {
     events: mpsc::Receiver<TraceEvent>,
     lost_events: Arc<AtomicU64>,
@@ -46,7 +47,7 @@ impl Trace {
         Self { events, lost_events, phase, task }
     }
 
-    /// The next thing that happens; `None` when the request has ended.
+    /// The next thing that happens; `None` when the request has ended. Dropping the future loses no event.
     pub async fn next_event(&mut self) -> Option<TraceEvent> {
         self.events.recv().await
     }

@@ -5,8 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
@@ -20,6 +18,7 @@ use tracing::{debug, warn};
 use crate::budget::BudgetedSink;
 use crate::error::{Error, InvalidRequest, describe};
 use crate::event::{Events, TraceEvent};
+use crate::id::random_id;
 use crate::request::Request;
 use crate::run::{Context, Finished, Phase, Step, run};
 use crate::target::{Host, not_a_host};
@@ -114,7 +113,8 @@ async fn conduct(
             () = sleep_until(next_probe), if probes_started < tally.probes => {
                 under_way.push(parts.probe(probes_started));
                 probes_started += 1;
-                next_probe += interval;
+                // After a stall no burst makes up for what was missed.
+                next_probe = (next_probe + interval).max(Instant::now());
             }
         }
     }
@@ -263,7 +263,8 @@ impl Tally {
     fn is_hopeless(&self) -> bool {
         match (self.runs, self.probes) {
             (0, 0) => false,
-            (0, probes) => self.probes_failed.count == probes,
+            // Without runs the probes are all there is, and what one is refused all will be.
+            (0, _) => self.probes_failed.count > 0 && self.probes_failed.count == self.rtts.len(),
             (runs, _) => self.runs_failed.count == runs,
         }
     }
@@ -315,32 +316,6 @@ impl Tally {
 }
 
 fn result(finished: Finished) -> RunResult {
-    let Finished { source, destination, report, drops } = finished;
-    RunResult::new(random_id(), source, destination, report, drops)
-}
-
-/// A random UUID (RFC 9562, version 4) in URL-safe base64 without padding: 22 characters.
-fn random_id() -> String {
-    let mut bytes = [0; 16];
-    if let Err(error) = getrandom::fill(&mut bytes) {
-        // An id that is not unique is better than no result.
-        warn!(%error, "no random bits for an id");
-    }
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_random_uuids() {
-        let id = random_id();
-        assert_eq!(id.len(), 22);
-        let bytes = URL_SAFE_NO_PAD.decode(&id).expect("base64");
-        assert_eq!((bytes[6] >> 4, bytes[8] >> 6), (4, 2));
-        assert_ne!(id, random_id());
-    }
+    let Finished { id, source, destination, report, drops } = finished;
+    RunResult::new(id, source, destination, report, drops)
 }

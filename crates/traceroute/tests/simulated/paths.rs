@@ -321,3 +321,77 @@ async fn what_some_runs_could_not_do_is_a_warning() {
     let expected = "1 of 2 runs failed: sending to 10.71.2.2 is not permitted: a firewall or routing rule of this host forbids it";
     assert_eq!(results.warnings, [expected]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn udp_answers_find_their_probes_however_slow_or_silent_the_routers_are() {
+    let silent = |topology: Topology, routers: &[usize]| {
+        routers.iter().fold(topology, |topology, router| {
+            topology.with_router(*router, |router| router.answers.silent = true)
+        })
+    };
+    let slow = |topology: Topology, delay: u32| {
+        (1..=5).fold(topology, |topology, router| {
+            topology.with_router(router, |router| router.answers.delay = MS * delay)
+        })
+    };
+    let chain = Topology::chain(5);
+    for (what, topology) in [
+        ("plain", chain.clone()),
+        ("routers slower than the target", slow(chain.clone(), 13)),
+        ("routers much slower than the target", slow(chain.clone(), 80)),
+        ("a silent hop before the target", silent(chain.clone(), &[5])),
+        ("three silent hops before the target", silent(chain.clone(), &[3, 4, 5])),
+        ("all silent", silent(chain.clone(), &[1, 2, 3, 4, 5])),
+    ] {
+        // The answer's own TTL tells the distance rightly, not at all, or wrongly.
+        for ttl in [64, 200, 40, 61, 68] {
+            let answer = traceroute_testnet::sim::UdpService::Answer(b"hello".to_vec());
+            let topology = topology.clone().with_target(|target| {
+                target.services.udp = answer.clone();
+                target.answers.ttl = ttl;
+            });
+            for queries in [0, 3] {
+                let lab = Lab::new(topology.clone()).await;
+                let (results, _) =
+                    lab.trace(one_run(5, Protocol::Udp).traceroute_queries(3).e2e_queries(queries)).await;
+                for run in results.traceroute.runs.as_ref().expect("there are runs") {
+                    let what = format!("{what}, TTL {ttl}, {queries} end-to-end probes: {:?}", run.hops);
+                    let last = run.hops.last().expect("there are hops");
+                    assert_eq!((run.reached, run.hops.len()), (true, 6), "{what}");
+                    assert_eq!(last.ip_address, Some([10, 71, 5, 2].into()), "{what}");
+                    assert_eq!(last.rtt, 12.0, "{what}");
+                    assert_eq!(run.duplicates, 0, "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn flows_of_unequal_length_all_reach() {
+    // The balancer's branches have one router or six, all of them silent; which one the first probe of all takes must not
+    // matter to the runs.
+    let mut topology = Topology::chain(3).with_branches(2, &[1, 6, 1, 6]);
+    for (branch, length) in [(1, 1), (2, 6), (3, 1), (4, 6)] {
+        for router in 1..=length {
+            topology = topology.with_branch_router(2, branch, router, |router| router.answers.silent = true);
+        }
+    }
+    for protocol in METHODS {
+        let lab = Lab::new(topology.clone()).await;
+        let mut lengths = BTreeSet::new();
+        for _ in 0..5 {
+            let (results, _) = lab.trace(one_run(3, protocol).traceroute_queries(3).e2e_queries(1)).await;
+            for run in results.traceroute.runs.as_ref().expect("there are runs") {
+                assert_eq!(
+                    (run.reached, run.end_reason),
+                    (true, EndReason::Destination),
+                    "{protocol}: {:?}",
+                    run.hops
+                );
+                lengths.insert(run.hops.len());
+            }
+        }
+        assert_eq!(lengths, [4, 9].into(), "{protocol}");
+    }
+}

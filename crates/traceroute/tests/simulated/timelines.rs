@@ -281,3 +281,37 @@ async fn stopping_gives_what_was_learnt() {
     );
     assert!(lab.tracer.is_idle());
 }
+
+#[tokio::test(start_paused = true)]
+async fn three_runs_toward_a_neighbour_send_five_probes() {
+    let lab = Lab::new(Topology::chain(0)).await;
+    let (results, took) = lab.trace(one_run(0, Protocol::Udp).traceroute_queries(3)).await;
+    assert_eq!(
+        lab.recorder.outline(),
+        "0.000 > udp ttl=30\n\
+         0.000 > udp ttl=1\n\
+         0.000 > udp ttl=1\n\
+         0.000 > udp ttl=1\n\
+         0.000 > udp ttl=2\n\
+         2.000 < port-unreachable from 10.71.0.2\n\
+         2.000 < port-unreachable from 10.71.0.2\n\
+         2.000 < port-unreachable from 10.71.0.2\n\
+         2.000 < port-unreachable from 10.71.0.2\n\
+         2.000 < port-unreachable from 10.71.0.2\n"
+    );
+    assert_eq!(took, 2 * MS);
+    assert!((0..3).all(|run| addresses(&results, run) == ["10.71.0.2"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_keeps_its_id_from_its_event_to_the_result() {
+    let lab = Lab::new(Topology::chain(1)).await;
+    let mut trace = lab.tracer.start(one_run(1, Protocol::Udp).build().expect("valid")).expect("room");
+    let mut id = None;
+    while let Some(event) = trace.next_event().await {
+        if let traceroute::TraceEvent::RunFinished { result, .. } = event {
+            id = Some(result.run_id);
+        }
+    }
+    assert_eq!(id, Some(run(&trace.finish().await.expect("a result")).run_id.clone()));
+}
