@@ -157,6 +157,12 @@ impl IdentityPool {
         self.held_elsewhere.insert(local, now + HELD_ELSEWHERE);
     }
 
+    /// Whether an identity toward `remote` is lent out, and so will come back.
+    #[must_use]
+    pub fn is_live_toward(&self, remote: IpAddr) -> bool {
+        self.live.iter().any(|(_, live)| *live == remote)
+    }
+
     /// How many identities are lent out.
     #[must_use]
     pub fn live(&self) -> usize {

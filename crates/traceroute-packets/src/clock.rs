@@ -46,13 +46,15 @@ pub(crate) struct ClockPair {
 /// Converts the kernel's wall-clock stamps to the time line.
 ///
 /// The kernel slews both clocks alike, so their difference changes only when somebody sets the wall clock. It is
-/// therefore taken once and kept, which makes the difference of two converted stamps exact; every reading checks it,
-/// and the packet during which a step is noticed loses its kernel stamp, because nobody knows on which side of the
-/// step it was taken.
+/// therefore taken once and kept, which makes the difference of two converted stamps exact; every reading checks it.
+/// The packets that waited to be read while a step went unnoticed lose their kernel stamps, because nobody knows on
+/// which side of the step they were taken.
 #[derive(Debug)]
 pub(crate) struct WallClock {
     /// What to add to the time line to get the wall clock; modulo 2^64.
     offset: u64,
+    /// When the last step was noticed. Stamps that seem to be older may be of the time before it.
+    stepped: Timestamp,
 }
 
 /// Two readings of an unchanged offset differ by less: each is off by half the time between `before` and `after`, and
@@ -61,7 +63,7 @@ const STEP: Duration = Duration::from_micros(50);
 
 impl WallClock {
     pub(crate) const fn new(pair: ClockPair) -> Self {
-        Self { offset: pair.wall.wrapping_sub(pair.before.as_nanos()) }
+        Self { offset: pair.wall.wrapping_sub(pair.before.as_nanos()), stepped: Timestamp::ZERO }
     }
 
     /// A kernel stamp on the time line; `None` if it cannot be trusted. `now` is read after the packet.
@@ -74,9 +76,10 @@ impl WallClock {
         let step = i64::try_from(STEP.as_nanos()).unwrap_or(i64::MAX);
         if below > step || above < -step {
             self.offset = latest;
-            return None;
+            self.stepped = now.after;
         }
-        Some(Timestamp::from_nanos(wall.wrapping_sub(self.offset))).filter(|at| *at <= now.after + STEP)
+        let at = Timestamp::from_nanos(wall.wrapping_sub(self.offset));
+        (self.stepped..=now.after + STEP).contains(&at).then_some(at)
     }
 }
 
@@ -113,6 +116,27 @@ mod tests {
             let stamp = EPOCH.wrapping_add_signed(step) + 12_000;
             let answered = clock.convert(stamp, pair(13_000, 50, step)).expect("after the step");
             assert_eq!(answered.saturating_since(sent), Duration::from_micros(11), "and it is still true");
+        }
+    }
+
+    #[test]
+    fn packets_that_waited_through_a_step_lose_their_stamps() {
+        const MINUTE: u64 = 60_000_000_000;
+        const MS: u64 = 1_000_000;
+        for step in [10_000_000_000, -10_000_000_000, 2_000_000, -2_000_000] {
+            let mut clock = WallClock::new(pair(0, 50, 0));
+            // Three packets are stamped, then the clock is set, then all are read.
+            for number in 1..=3 {
+                let read = pair(MINUTE + (20 + number) * MS, 50, step);
+                assert_eq!(
+                    clock.convert(EPOCH + MINUTE + number * MS, read),
+                    None,
+                    "{step}: packet {number}"
+                );
+            }
+            let stamp = EPOCH.wrapping_add_signed(step) + MINUTE + 30 * MS;
+            let after = clock.convert(stamp, pair(MINUTE + 31 * MS, 50, step));
+            assert_eq!(after, Some(Timestamp::from_nanos(MINUTE + 30 * MS)));
         }
     }
 

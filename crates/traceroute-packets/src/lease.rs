@@ -58,7 +58,15 @@ struct Port {
     number: u16,
 }
 
-/// An identity lent to a run. Dropping it returns it: to quarantine, if it may have been used.
+/// When an identity is to be had.
+enum Turn {
+    Now(Identity),
+    Later(oneshot::Receiver<Lease>),
+    Never,
+}
+
+/// An identity lent to a run. Dropping it returns it to quarantine.
+#[must_use = "dropping a lease returns it"]
 pub struct Lease {
     identity: Identity,
     protocol: Protocol,
@@ -71,7 +79,7 @@ impl Leases {
     #[must_use]
     pub fn new(clock: Clock, host: Arc<dyn Host>, blocks: &Blocks, mut entropy: Entropy) -> Self {
         let mut pool = |block: &RangeInclusive<u16>| {
-            let len = (block.end() - block.start()).saturating_add(1);
+            let len = block.end().saturating_sub(*block.start()).saturating_add(1);
             let [a, b, ..] = entropy().to_ne_bytes();
             IdentityPool::new(*block.start(), len, u16::from_ne_bytes([a, b]))
         };
@@ -90,13 +98,11 @@ impl Leases {
         patience: Duration,
     ) -> Result<Lease, TracerouteError> {
         let remote = to.address;
-        let waiting = match self.inner.lock().lease_or_wait(protocol, remote, self.inner.clock) {
-            Ok(identity) => Ok(self.inner.lend(protocol, identity)),
-            Err(waiting) => Err(waiting),
-        };
-        let lease = match waiting {
-            Ok(lease) => Some(lease),
-            Err(waiting) => timeout(patience, waiting).await.ok().and_then(Result::ok),
+        let turn = self.inner.lock().lease_or_wait(protocol, remote, self.inner.clock);
+        let lease = match turn {
+            Turn::Now(identity) => Some(self.inner.lend(protocol, identity)),
+            Turn::Later(waiting) => timeout(patience, waiting).await.ok().and_then(Result::ok),
+            Turn::Never => None,
         };
         match lease {
             Some(lease) => lease.hold(source, to.scope_id),
@@ -166,21 +172,23 @@ impl State {
         pool.lease(remote, clock.now(), entropy)
     }
 
-    /// An identity, or a place in the queue. Nobody overtakes those who wait.
-    fn lease_or_wait(
-        &mut self,
-        protocol: Protocol,
-        remote: IpAddr,
-        clock: Clock,
-    ) -> Result<Identity, oneshot::Receiver<Lease>> {
-        if !self.waiting.contains_key(&(protocol, remote))
-            && let Some(identity) = self.lease(protocol, remote, clock)
-        {
-            return Ok(identity);
+    /// An identity, or a place in the queue behind those who wait. There is no point in waiting for identities that
+    /// nobody will return: those whose ports other programs hold.
+    fn lease_or_wait(&mut self, protocol: Protocol, remote: IpAddr, clock: Clock) -> Turn {
+        let queue = self.waiting.entry((protocol, remote)).or_default();
+        queue.retain(|turn| !turn.is_closed());
+        if queue.is_empty() {
+            self.waiting.remove(&(protocol, remote));
+            if let Some(identity) = self.lease(protocol, remote, clock) {
+                return Turn::Now(identity);
+            }
+            if !self.pool(protocol).is_live_toward(remote) {
+                return Turn::Never;
+            }
         }
         let (turn, waiting) = oneshot::channel();
         self.waiting.entry((protocol, remote)).or_default().push_back(turn);
-        Err(waiting)
+        Turn::Later(waiting)
     }
 
     /// Whether the port could be held.

@@ -155,8 +155,40 @@ async fn a_port_that_somebody_else_holds_is_passed_over() {
     assert_eq!(lease(&leases, 1).await.expect("one is left").identity().local, 61_002);
 
     let host = Ports { elsewhere: (61_000..61_003).collect(), ..Ports::default() };
-    let error = lease(&self::leases(host, 3), 1).await.map(drop).expect_err("none is left");
-    assert_eq!(error, TracerouteError::IdentitiesExhausted { target: target(1).address, limit: 3 });
+    let held_elsewhere = self::leases(host, 3);
+    let before = Instant::now();
+    for _ in 0..2 {
+        let error = lease(&held_elsewhere, 1).await.map(drop).expect_err("none is left");
+        assert_eq!(error, TracerouteError::IdentitiesExhausted { target: target(1).address, limit: 3 });
+    }
+    assert_eq!(before.elapsed(), Duration::ZERO, "nobody of ours will return one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_overtakes_those_who_wait() {
+    let leases = leases(Ports::default(), 1);
+    let first = lease(&leases, 1).await.expect("free");
+    let mut waiting = pin!(lease(&leases, 1));
+    assert!(timeout(Duration::ZERO, waiting.as_mut()).await.is_err());
+    drop(first);
+    // The identity is on its way to the one who waits, and not to be had.
+    let mut newcomer = pin!(lease(&leases, 1));
+    assert!(timeout(Duration::ZERO, newcomer.as_mut()).await.is_err());
+    let served = waiting.await.expect("its turn");
+    drop(served);
+    assert!(newcomer.await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_returned_nonce_is_in_quarantine() {
+    let blocks = Blocks { ports: 61_000..=61_000, echo_ids: 1..=1 };
+    // The generator gives the same nonce again and again.
+    let host = Arc::new(Ports::default());
+    let leases = Leases::new(Clock::since(Instant::now()), host, &blocks, Box::new(|| 7));
+    drop(lease(&leases, 1).await.expect("free"));
+    assert!(lease(&leases, 1).await.is_err(), "the only nonce there is was used");
+    tokio::time::advance(traceroute_core::QUARANTINE).await;
+    assert!(lease(&leases, 1).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
