@@ -67,15 +67,13 @@ fn main() -> ExitCode {
 
 /// Traces to the end, or until the first signal. Leaves the tracer to the caller to drop.
 async fn run(request: Request, tracer: &mut Option<Tracer>) -> Outcome {
-    let mut signals = Signals::listen();
     let building = async { tracer.insert(Tracer::builder().build().await?).start(request) };
-    let mut trace = tokio::select! {
-        trace = building => match trace {
-            Ok(trace) => trace,
-            Err(error) => return Outcome::Complete(Err(error)),
-        },
-        signal = signals.next() => return Outcome::Interrupted(signal, Err(Error::Stopped)),
+    let mut trace = match building.await {
+        Ok(trace) => trace,
+        Err(error) => return Outcome::Complete(Err(error)),
     };
+    // Only now: where descriptors are short, the tracer says so, and the runtime's signals would panic.
+    let mut signals = Signals::listen();
     loop {
         tokio::select! {
             event = trace.next_event() => match event {

@@ -82,6 +82,20 @@ pub enum TracerouteError {
         /// The target of the probe.
         target: IpAddr,
     },
+    /// The address is that of all hosts of a network.
+    #[error("{target} is a broadcast address, not that of a host")]
+    Broadcast {
+        /// The target.
+        target: IpAddr,
+    },
+    /// The address that the probes carry as their source has been taken from this host.
+    #[error("this host no longer has the address {source_address}, from which it reached {target}")]
+    SourceAddressGone {
+        /// The address.
+        source_address: IpAddr,
+        /// The target.
+        target: IpAddr,
+    },
     /// The routing table has no way to the network of the target.
     #[error("no route to {target}: network is unreachable")]
     NetworkUnreachable {
@@ -155,9 +169,11 @@ impl TracerouteError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::NotPermitted { .. } | Self::SendRejected { .. } => ErrorCode::Denied,
-            Self::NetworkUnreachable { .. } | Self::NoSourceAddress { .. } => ErrorCode::NetUnreach,
+            Self::NetworkUnreachable { .. }
+            | Self::NoSourceAddress { .. }
+            | Self::SourceAddressGone { .. } => ErrorCode::NetUnreach,
             Self::HostUnreachable { .. } => ErrorCode::HostUnreach,
-            Self::ScopeMissing { .. } => ErrorCode::InvalidRequest,
+            Self::ScopeMissing { .. } | Self::Broadcast { .. } => ErrorCode::InvalidRequest,
             Self::MessageTooLong { .. }
             | Self::DescriptorsExhausted { .. }
             | Self::IdentitiesExhausted { .. }

@@ -25,6 +25,8 @@ pub struct Captured<'a> {
     pub direction: Direction,
     /// When it passed.
     pub stamp: Stamp,
+    /// The index of the interface that it passed; 0 where that is not known.
+    pub interface: u32,
     /// The datagram from its IP header on; possibly cut short by the capture.
     pub datagram: &'a [u8],
 }

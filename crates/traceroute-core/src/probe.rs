@@ -223,6 +223,8 @@ pub struct ProbeResponse {
     pub kind: ReplyKind,
     /// When it arrived.
     pub stamp: Stamp,
+    /// The index of the interface on which it was seen; 0 where that is not known.
+    pub interface: u32,
     /// The TTL with which it arrived.
     pub ttl: u8,
     /// What it quotes, if it is an ICMP error.
@@ -249,6 +251,7 @@ impl ProbeResponse {
                 IcmpErrorKind::Unreachable(reason) => ReplyKind::Unreachable(reason),
             },
             stamp: packet.stamp,
+            interface: packet.interface,
             ttl: datagram.header.ttl,
             quoted: Some(QuotedFacts {
                 ttl: error.quoted.header.ttl,

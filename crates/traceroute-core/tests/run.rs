@@ -45,6 +45,7 @@ fn answer(probe: u8, from: IpAddr, kind: ReplyKind, now: u64, quoted_ttl: Option
         from,
         kind,
         stamp: Stamp::kernel(at(now)),
+        interface: 1,
         ttl: 64,
         quoted: quoted_ttl.map(|ttl| QuotedFacts { ttl, ..QuotedFacts::default() }),
     }
@@ -363,4 +364,24 @@ fn a_quoted_ttl_that_other_answers_belie_is_not_believed() {
     port_unreachable(&mut run, 3, 1, 12);
     assert_eq!(run.report().hops.len(), 3);
     assert!(run.is_finished());
+}
+
+#[test]
+fn an_answer_seen_again_on_another_interface_is_no_duplicate() {
+    let mut run = parallel(30);
+    send(&mut run, 0);
+    let first = answer(1, router(1), ReplyKind::TimeExceeded, 5, Some(1));
+    run.handle_reply(first.clone());
+    run.handle_reply(ProbeResponse { interface: 2, ..first.clone() });
+    assert_eq!(run.report().duplicates, 0);
+    run.handle_reply(first);
+    assert_eq!(run.report().duplicates, 1);
+
+    let mut run = parallel(30);
+    send(&mut run, 0);
+    let unnamed = ProbeResponse { probe: None, ..answer(1, TARGET, ReplyKind::UdpAnswer, 5, None) };
+    run.handle_reply(unnamed.clone());
+    run.handle_reply(ProbeResponse { interface: 2, ..unnamed });
+    let answers = run.report().hops.iter().filter(|hop| hop.answer.is_some()).count();
+    assert_eq!((answers, run.report().duplicates), (1, 0));
 }

@@ -120,6 +120,7 @@ impl IcmpProbes {
             from: datagram.source(),
             kind: ReplyKind::EchoReply,
             stamp: reply.stamp,
+            interface: reply.interface,
             ttl: datagram.header.ttl,
             quoted: None,
         })

@@ -46,6 +46,7 @@ struct Queue {
 struct Packet {
     direction: Direction,
     stamp: Stamp,
+    interface: u32,
     datagram: Arc<[u8]>,
 }
 
@@ -125,6 +126,7 @@ impl Shared {
         let packet = Packet {
             direction: captured.direction,
             stamp: captured.stamp,
+            interface: captured.interface,
             datagram: captured.datagram.into(),
         };
         for queue in candidates.filter_map(|run| runs.queues.get(run)) {
@@ -211,7 +213,12 @@ impl Source for Subscription {
             return Err(self.shared.lock().ended.clone().unwrap_or(TracerouteError::CaptureEnded));
         };
         let packet = self.current.insert(packet);
-        Ok(Captured { direction: packet.direction, stamp: packet.stamp, datagram: &packet.datagram })
+        Ok(Captured {
+            direction: packet.direction,
+            stamp: packet.stamp,
+            interface: packet.interface,
+            datagram: &packet.datagram,
+        })
     }
 }
 

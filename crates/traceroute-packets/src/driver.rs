@@ -86,6 +86,7 @@ where
             }
         };
         tokio::pin!(deadline);
+        let mut expired = false;
         loop {
             tokio::select! {
                 biased;
@@ -105,13 +106,22 @@ where
                     }
                 }
                 knowledge = learn(sisters) => return Ok(Event::Learnt(knowledge)),
-                () = &mut deadline => return Ok(Event::Deadline),
+                () = &mut deadline, if !expired => expired = true,
+                () = drained(), if expired => return Ok(Event::Deadline),
             }
         }
     }
 
     fn observe(&mut self, run: &mut Run) {
         (self.observer)(run);
+    }
+}
+
+/// Lets the capture hand over what has arrived: where the process was stopped or starved, the time for an answer may seem
+/// to be over though the answer waits to be read.
+async fn drained() {
+    for _ in 0..2 {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -13,8 +13,14 @@ pub type Job = Box<dyn FnOnce() + Send>;
 
 /// The host's routing table and ports.
 pub trait Host: Send + Sync {
-    /// The address from which the host sends to `to`.
-    fn source_address(&self, to: Destination) -> Result<IpAddr, TracerouteError>;
+    /// The address from which the host sends probes of `protocol` to `to`, and to that port where the protocol has
+    /// ports.
+    fn source_address(
+        &self,
+        protocol: Protocol,
+        to: Destination,
+        port: u16,
+    ) -> Result<IpAddr, TracerouteError>;
 
     /// The index of the interface with this name or index (RFC 4007 section 11), `None` if there is none.
     fn interface_index(&self, zone: &str) -> Result<Option<u32>, TracerouteError>;
@@ -22,13 +28,12 @@ pub trait Host: Send + Sync {
     /// Runs a job that may block on a thread of its own, inside the host's network namespace. Nobody waits for it.
     fn spawn(&self, job: Job) -> Result<(), TracerouteError>;
 
-    /// Takes a local port of `source` for ourselves; `None` if somebody else has it. `scope_id` is the interface of a
-    /// link-local source, otherwise 0.
+    /// Takes a local port of `source` for probes to `to`; `None` if somebody else has it.
     fn hold_port(
         &self,
         protocol: Protocol,
         source: IpAddr,
-        scope_id: u32,
+        to: Destination,
         port: u16,
     ) -> Result<Option<PortHold>, TracerouteError>;
 }

@@ -105,7 +105,7 @@ impl Leases {
             Turn::Never => None,
         };
         match lease {
-            Some(lease) => lease.hold(source, to.scope_id),
+            Some(lease) => lease.hold(source, to),
             None => Err(self.inner.exhausted(protocol, remote)),
         }
     }
@@ -192,12 +192,12 @@ impl State {
     }
 
     /// Whether the port could be held.
-    fn hold(&mut self, port: Port, scope_id: u32, host: &dyn Host) -> Result<bool, TracerouteError> {
+    fn hold(&mut self, port: Port, to: Destination, host: &dyn Host) -> Result<bool, TracerouteError> {
         if let Some(held) = self.held.get_mut(&port) {
             held.runs += 1;
             return Ok(true);
         }
-        let Some(hold) = host.hold_port(port.protocol, port.source, scope_id, port.number)? else {
+        let Some(hold) = host.hold_port(port.protocol, port.source, to, port.number)? else {
             return Ok(false);
         };
         self.held.insert(port, Held { runs: 1, _hold: hold });
@@ -222,7 +222,7 @@ impl Lease {
     }
 
     /// Holds the lease's port, or that of another identity where somebody else has it. Echo ids cannot be held.
-    fn hold(mut self, source: IpAddr, scope_id: u32) -> Result<Self, TracerouteError> {
+    fn hold(mut self, source: IpAddr, to: Destination) -> Result<Self, TracerouteError> {
         if self.protocol == Protocol::Icmp {
             return Ok(self);
         }
@@ -232,7 +232,7 @@ impl Lease {
             let mut state = inner.lock();
             loop {
                 let port = Port { protocol: self.protocol, source, number: self.identity.local };
-                if state.hold(port, scope_id, inner.host.as_ref())? {
+                if state.hold(port, to, inner.host.as_ref())? {
                     self.port = Some(port);
                     break true;
                 }

@@ -91,9 +91,14 @@ impl Network {
         self.sink.clone()
     }
 
-    /// The address from which the host sends to `to`.
-    pub fn source_address(&self, to: Destination) -> Result<IpAddr, TracerouteError> {
-        self.host.source_address(to)
+    /// The address from which the host sends probes, see [`Host::source_address`].
+    pub fn source_address(
+        &self,
+        protocol: Protocol,
+        to: Destination,
+        port: u16,
+    ) -> Result<IpAddr, TracerouteError> {
+        self.host.source_address(protocol, to, port)
     }
 
     /// The index of the interface with this name or index, `None` if there is none.

@@ -28,6 +28,7 @@ impl Source for Script {
         Ok(Captured {
             direction: Direction::Received,
             stamp: Stamp::kernel(Timestamp::ZERO),
+            interface: 1,
             datagram: &self.current,
         })
     }

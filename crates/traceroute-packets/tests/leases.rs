@@ -33,7 +33,12 @@ impl Drop for Hold {
 }
 
 impl Host for Ports {
-    fn source_address(&self, _to: Destination) -> Result<IpAddr, TracerouteError> {
+    fn source_address(
+        &self,
+        _protocol: Protocol,
+        _to: Destination,
+        _port: u16,
+    ) -> Result<IpAddr, TracerouteError> {
         Ok(SOURCE)
     }
 
@@ -50,7 +55,7 @@ impl Host for Ports {
         &self,
         _protocol: Protocol,
         _source: IpAddr,
-        _scope_id: u32,
+        _to: Destination,
         port: u16,
     ) -> Result<Option<PortHold>, TracerouteError> {
         if let Some(error) = &self.error {

@@ -135,6 +135,7 @@ impl UdpProbes {
             from: datagram.source(),
             kind: ReplyKind::UdpAnswer,
             stamp: reply.stamp,
+            interface: reply.interface,
             ttl: datagram.header.ttl,
             quoted: None,
         })

@@ -1,5 +1,6 @@
 //! The budget of probes a second below all requests of a tracer.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,8 +23,9 @@ pub(crate) struct Budget {
 
 impl Budget {
     /// `per_second` probes a second, up to a tenth of them at once.
-    pub(crate) fn new(per_second: u32) -> Self {
-        let cost = Duration::from_secs(1) / per_second.max(1);
+    pub(crate) fn new(per_second: NonZeroU32) -> Self {
+        let per_second = per_second.get();
+        let cost = Duration::from_secs(1) / per_second;
         let burst = (cost * (per_second / 10).max(1)).max(cost);
         let now = Instant::now();
         Self {
@@ -102,7 +104,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn requests_take_turns_whatever_their_number_of_runs() {
         let to = Destination { address: [192, 0, 2, 1].into(), scope_id: 0 };
-        let budget = Arc::new(Budget::new(10));
+        let budget = Arc::new(Budget::new(NonZeroU32::new(10).expect("not zero")));
         let sent = Arc::new(StdMutex::new(Vec::new()));
         let sink = |sent: &Arc<_>| Log { started: Instant::now(), sent: Arc::clone(sent) };
         let large = Arc::new(BudgetedSink::new(sink(&sent), Some(Arc::clone(&budget))));

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use traceroute_core::{ErrorCode, Operation, TracerouteError};
 
@@ -73,6 +74,14 @@ pub enum Error {
     /// The packets could not be sent or captured.
     #[error("{}", describe(.0))]
     Trace(#[from] TracerouteError),
+    /// The network namespace could not be entered.
+    #[error("{}: {}", namespace.display(), describe(.error))]
+    Namespace {
+        /// The path that was given.
+        namespace: PathBuf,
+        /// Why.
+        error: TracerouteError,
+    },
     /// Every run failed; the distinct reasons.
     #[error("{}", lines(.0))]
     AllRunsFailed(Vec<TracerouteError>),
@@ -88,13 +97,26 @@ pub enum Error {
 }
 
 impl Error {
+    /// An error on opening a network in a namespace.
+    pub(crate) fn opening(namespace: Option<PathBuf>, error: TracerouteError) -> Self {
+        let entering = Operation::EnterNamespace;
+        match (namespace, error) {
+            (
+                Some(namespace),
+                error @ (TracerouteError::System { operation, .. }
+                | TracerouteError::NotPermitted { operation }),
+            ) if operation == entering => Self::Namespace { namespace, error },
+            (_, error) => Self::Trace(error),
+        }
+    }
+
     /// The code that the HTTP interface gives this error.
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Invalid(_) => ErrorCode::InvalidRequest,
             Self::Resolve { .. } | Self::ResolvedTo { .. } => ErrorCode::Dns,
-            Self::Trace(error) => error.code(),
+            Self::Trace(error) | Self::Namespace { error, .. } => error.code(),
             Self::AllRunsFailed(errors) => errors.first().map_or(ErrorCode::Unknown, TracerouteError::code),
             Self::TooManyRequests { .. } => ErrorCode::Unknown,
             Self::Stopped => ErrorCode::Timeout,

@@ -18,7 +18,7 @@ use crate::error::Error;
 /// How long a name may take. The system's resolver gives its first server 5 s before it asks the second.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many threads may ask at one time.
-const THREADS: usize = 32;
+const THREADS: usize = 256;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Resolver {
@@ -50,7 +50,8 @@ impl Resolver {
         let host = name.to_owned();
         network.spawn(move || {
             let found = (host.as_str(), 0).to_socket_addrs();
-            let found = found.map(|addresses| addresses.map(|address: SocketAddr| address.ip()).collect());
+            let found = found
+                .map(|addresses| addresses.map(|address: SocketAddr| address.ip().to_canonical()).collect());
             drop(permit);
             // Nobody listens any more if the request has ended.
             answer.send(found).unwrap_or_default();

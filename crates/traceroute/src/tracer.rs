@@ -1,5 +1,7 @@
 //! The tracer: the packet I/O of a network namespace, shared by all requests.
 
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use tokio::sync::Semaphore;
 use traceroute_packets::{Blocks, Entropy, Network, NetworkOptions};
 
 use crate::budget::Budget;
-use crate::error::Error;
+use crate::error::{Error, InvalidRequest};
 use crate::request::Request;
 use crate::resolve::Resolver;
 use crate::trace::Trace;
@@ -34,7 +36,7 @@ pub(crate) struct Inner {
 pub struct Limits {
     /// Probes a second of all requests together, served round robin among the requests; a tenth of them may go out at
     /// once. `None` is no limit.
-    pub probes_per_second: Option<u32>,
+    pub probes_per_second: Option<NonZeroU32>,
     /// Requests at one time.
     pub requests: usize,
 }
@@ -42,7 +44,7 @@ pub struct Limits {
 impl Default for Limits {
     /// 10,000 probes a second and 10,000 requests.
     fn default() -> Self {
-        Self { probes_per_second: Some(10_000), requests: 10_000 }
+        Self { probes_per_second: NonZeroU32::new(10_000), requests: 10_000 }
     }
 }
 
@@ -136,15 +138,22 @@ impl TracerBuilder {
         self
     }
 
-    /// Opens the capture and the sinks.
+    /// Opens the capture and the sinks. Raises the process's limit of open descriptors as far as it may, since each run
+    /// holds a port by a socket.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime with I/O and time.
     pub async fn build(self) -> Result<Tracer, Error> {
-        let network = match self.network {
-            Some(network) => network,
-            None => Network::open(self.options).await?,
+        let network = if let Some(network) = self.network {
+            network
+        } else {
+            if let Some(blocks) = &self.options.blocks {
+                check("ports", &blocks.ports)?;
+                check("echo ids", &blocks.echo_ids)?;
+            }
+            let namespace = self.options.namespace.clone();
+            Network::open(self.options).await.map_err(|error| Error::opening(namespace, error))?
         };
         let limits = Limits { requests: self.limits.requests.min(Semaphore::MAX_PERMITS), ..self.limits };
         Ok(Tracer {
@@ -158,4 +167,12 @@ impl TracerBuilder {
             }),
         })
     }
+}
+
+fn check(name: &'static str, block: &RangeInclusive<u16>) -> Result<(), InvalidRequest> {
+    if !block.is_empty() && *block.start() > 0 {
+        return Ok(());
+    }
+    let given = format!("{} to {}", block.start(), block.end());
+    Err(InvalidRequest::NotInRange { name, given, allowed: "ascending ranges from 1 to 65535".into() })
 }

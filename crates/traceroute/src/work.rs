@@ -33,7 +33,7 @@ pub(crate) async fn carry_out(
     mut phases: watch::Receiver<Phase>,
 ) -> Result<Results, Error> {
     let destination = resolve(tracer, &request, &mut phases).await?;
-    let source = tracer.network.source_address(destination)?;
+    let source = tracer.network.source_address(request.protocol, destination, request.effective_port())?;
     debug!(target = %destination.address, %source, "tracing");
     events.send(TraceEvent::Resolved { target: destination.address, source });
 

@@ -30,7 +30,7 @@ fn method(protocol: Protocol, source: IpAddr, identity: Identity) -> Box<dyn Pro
 }
 
 fn captured(direction: Direction, datagram: &[u8]) -> Captured<'_> {
-    Captured { direction, stamp: Stamp::kernel(Timestamp::ZERO), datagram }
+    Captured { direction, stamp: Stamp::kernel(Timestamp::ZERO), interface: 1, datagram }
 }
 
 fn encode(method: &mut dyn ProbeProtocol, probe: ProbeId) -> Vec<u8> {

@@ -8,6 +8,9 @@ use traceroute_wire::{Stamp, StampSource, Timestamp, Unreachable};
 
 use crate::{ProbeId, ProbeResponse, Protocol, ReplyKind, Ttl};
 
+/// How much later a packet is at most seen again on another interface of this host.
+const SEEN_AGAIN_WITHIN: Duration = Duration::from_millis(1);
+
 /// How far the destination is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Distance {
@@ -203,7 +206,7 @@ impl Path {
             Some(_) => return None,
             None => return self.book_unnamed(response),
         };
-        let meaning = self.meaning(&response);
+        let (meaning, interface) = (self.meaning(&response), response.interface);
         let answer = &self.slot(ttl)?.answer;
         let answered =
             answer.as_ref().filter(|answer| answer.probe.is_some()).map(|answer| self.meaning(answer));
@@ -218,15 +221,26 @@ impl Path {
                 slot.answer = Some(response);
                 Booked::Replaced { ttl }
             }
-            Some(_) => return Some(Booked::Duplicate),
+            Some(_) => return self.duplicate(ttl, interface),
         };
         self.assign_unnamed();
         Some(booked)
     }
 
+    /// A further answer to a probe, unless it is the first one seen again on another interface: a bridge and its port, a
+    /// VLAN and the device below.
+    fn duplicate(&self, ttl: Ttl, interface: u32) -> Option<Booked> {
+        let first = self.slot(ttl)?.answer.as_ref()?;
+        (first.interface == interface).then_some(Booked::Duplicate)
+    }
+
     /// Enters an answer that names no probe. Which one it belongs to can only be told from all of them together.
     fn book_unnamed(&mut self, response: ProbeResponse) -> Option<Booked> {
-        if !self.any_sent() {
+        let again = self.unnamed.last().is_some_and(|last| {
+            let later = response.stamp.at.saturating_since(last.stamp.at);
+            last.interface != response.interface && later < SEEN_AGAIN_WITHIN
+        });
+        if again || !self.any_sent() {
             return None;
         }
         let assigned =

@@ -173,7 +173,7 @@ impl Source for SimSource {
             }
         };
         let stamp = Stamp { at, source: shared.stamps };
-        Ok(Captured { direction, stamp, datagram: &self.current })
+        Ok(Captured { direction, stamp, interface: 1, datagram: &self.current })
     }
 }
 

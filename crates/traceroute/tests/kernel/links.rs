@@ -52,3 +52,25 @@ async fn all_hops_appear_over_ethernet() {
 async fn all_hops_appear_over_a_device_without_link_header() {
     traces_all_hops(&SimulatedLink::tun(topology(), 1).expect("root")).await;
 }
+
+#[tokio::test]
+async fn a_bridge_shows_every_packet_twice_and_nothing_is_a_duplicate() {
+    let link = SimulatedLink::veth(topology(), 1).expect("root");
+    let (client, address) = (link.client(), topology().client);
+    // The address moves from the port to the bridge. The simulated side takes any MAC address for its own.
+    let script = format!(
+        "link add bridge0 type bridge\nlink set {port} master bridge0\naddress flush dev {port}\nlink set bridge0 arp off\n\
+         address add {v4}/24 dev bridge0\nlink set bridge0 up\nroute add default dev bridge0\n",
+        port = link.interface(),
+        v4 = address.v4
+    );
+    client.ip(&script).expect("bridges are known");
+    let tracer = Tracer::builder().network_namespace(client.path()).build().await.expect("root");
+    for protocol in [Protocol::Udp, Protocol::Icmp] {
+        let request = one_run(link.target().v4, protocol).build().expect("valid");
+        let results = tracer.start(request).expect("room").finish().await.expect("a result");
+        let run = &results.traceroute.runs.as_ref().expect("there are runs")[0];
+        assert_eq!((run.reached, run.hops.len()), (true, 6), "{protocol}: {run:?}");
+        assert_eq!((run.duplicates, run.late), (0, 0), "{protocol}");
+    }
+}

@@ -24,7 +24,8 @@ async fn a_tracer_traces_in_the_namespace_it_is_given() {
 async fn a_namespace_that_is_none_is_an_error() {
     for path in ["/nonexistent", "/proc/self/ns/mnt", "/dev/null"] {
         let error = Tracer::builder().network_namespace(path).build().await.expect_err(path).to_string();
-        assert!(error.starts_with("entering the network namespace failed: "), "{error}");
+        let start = format!("{path}: entering the network namespace failed: ");
+        assert!(error.starts_with(&start), "{error}");
     }
 }
 

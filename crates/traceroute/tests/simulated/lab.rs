@@ -14,7 +14,12 @@ use traceroute_testnet::sim::{self, Recorder, Topology};
 pub(crate) struct Client(pub(crate) traceroute_testnet::DualStack);
 
 impl Host for Client {
-    fn source_address(&self, to: Destination) -> Result<IpAddr, TracerouteError> {
+    fn source_address(
+        &self,
+        _protocol: Protocol,
+        to: Destination,
+        _port: u16,
+    ) -> Result<IpAddr, TracerouteError> {
         Ok(self.0.of_family(to.address))
     }
 
@@ -31,7 +36,7 @@ impl Host for Client {
         &self,
         _protocol: Protocol,
         _source: IpAddr,
-        _scope_id: u32,
+        _to: Destination,
         _port: u16,
     ) -> Result<Option<PortHold>, TracerouteError> {
         Ok(Some(Box::new(())))

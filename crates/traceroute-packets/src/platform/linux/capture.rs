@@ -34,6 +34,14 @@ pub(super) struct LinuxCapture {
     drops: DropCounter,
 }
 
+/// A packet whose bytes are in the buffer.
+struct Seen {
+    direction: Direction,
+    stamp: Stamp,
+    interface: u32,
+    len: usize,
+}
+
 impl LinuxCapture {
     pub(super) fn open(
         clock: Clock,
@@ -83,8 +91,8 @@ impl LinuxCapture {
         debug!("no stamped packet seen on loopback");
     }
 
-    /// Direction, stamp and length of a packet in the buffer; `None` for one that is neither ours nor for us.
-    fn describe(&mut self, received: &Received) -> Option<(Direction, Stamp, usize)> {
+    /// What is known of a packet in the buffer; `None` for one that is neither ours nor for us.
+    fn describe(&mut self, received: &Received) -> Option<Seen> {
         let direction = match received.packet_type {
             libc::PACKET_OUTGOING => Direction::Sent,
             libc::PACKET_HOST => Direction::Received,
@@ -92,7 +100,8 @@ impl LinuxCapture {
         };
         let now = read_clocks(self.clock);
         let kernel = received.stamp.and_then(|stamp| self.wall_clock.convert(stamp, now));
-        Some((direction, kernel.map_or(Stamp::user(now.before), Stamp::kernel), received.len))
+        let stamp = kernel.map_or(Stamp::user(now.before), Stamp::kernel);
+        Some(Seen { direction, stamp, interface: received.interface, len: received.len })
     }
 
     fn count_drops(&mut self) {
@@ -101,7 +110,7 @@ impl LinuxCapture {
         }
     }
 
-    async fn next(&mut self) -> io::Result<(Direction, Stamp, usize)> {
+    async fn next(&mut self) -> io::Result<Seen> {
         loop {
             let result = {
                 // No system call as long as the socket is not known to be empty.
@@ -120,8 +129,10 @@ impl LinuxCapture {
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => self.count_drops(),
-                    // An interface that went down, or a signal, is no end of the capture.
+                    // An interface that went down, or a signal.
                     Some(libc::ENETDOWN | libc::EINTR) => {}
+                    // What the kernel could not hand out this time is lost, but no end of the capture.
+                    Some(libc::ENOMEM | libc::ENOBUFS) => self.drops.add(1),
                     _ => return Err(error),
                 },
             }
@@ -131,9 +142,9 @@ impl LinuxCapture {
 
 impl Source for LinuxCapture {
     async fn recv(&mut self) -> Result<Captured<'_>, TracerouteError> {
-        let (direction, stamp, len) =
+        let Seen { direction, stamp, interface, len } =
             self.next().await.map_err(|error| refused(Operation::Capture, &error))?;
-        Ok(Captured { direction, stamp, datagram: &self.buffer[..len] })
+        Ok(Captured { direction, stamp, interface, datagram: &self.buffer[..len] })
     }
 
     fn drop_counter(&self) -> DropCounter {

@@ -1,7 +1,7 @@
 //! Routes and ports, by ordinary sockets.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use socket2::{Domain, Socket, Type};
 use traceroute_core::{Destination, Operation, Protocol, TracerouteError};
@@ -25,8 +25,21 @@ impl LinuxHost {
 }
 
 impl Host for LinuxHost {
-    fn source_address(&self, to: Destination) -> Result<IpAddr, TracerouteError> {
-        self.namespace.run(move || route(to))?.map_err(|error| no_route(&error, to))
+    fn source_address(
+        &self,
+        protocol: Protocol,
+        to: Destination,
+        port: u16,
+    ) -> Result<IpAddr, TracerouteError> {
+        self.namespace.run(move || {
+            route(protocol, to, port, false).map_err(|error| {
+                let forbidden = error.raw_os_error() == Some(libc::EACCES);
+                if forbidden && route(protocol, to, port, true).is_ok() {
+                    return TracerouteError::Broadcast { target: to.address };
+                }
+                no_route(&error, to)
+            })
+        })?
     }
 
     fn interface_index(&self, zone: &str) -> Result<Option<u32>, TracerouteError> {
@@ -42,7 +55,7 @@ impl Host for LinuxHost {
         &self,
         protocol: Protocol,
         source: IpAddr,
-        scope_id: u32,
+        to: Destination,
         port: u16,
     ) -> Result<Option<PortHold>, TracerouteError> {
         let kind = match protocol {
@@ -50,25 +63,33 @@ impl Host for LinuxHost {
             // Echo ids are no ports.
             Protocol::Icmp => return Ok(Some(Box::new(()))),
         };
-        match self.namespace.run(move || bind(kind, socket_address(source, port, scope_id)))? {
+        match self.namespace.run(move || bind(kind, socket_address(source, port, to.scope_id)))? {
             Ok(socket) => Ok(Some(Box::new(socket))),
             Err(error) => match error.raw_os_error() {
-                Some(libc::EADDRINUSE | libc::EACCES) => Ok(None),
+                Some(libc::EADDRINUSE) => Ok(None),
+                Some(libc::EADDRNOTAVAIL) => {
+                    Err(TracerouteError::SourceAddressGone { source_address: source, target: to.address })
+                }
                 _ => Err(refused(Operation::ReservePort, &error)),
             },
         }
     }
 }
 
-/// The address that the kernel would send from: what a connected datagram socket is bound to. Nothing is sent.
-fn route(to: Destination) -> io::Result<IpAddr> {
-    let (any, port): (IpAddr, _) = match to.address {
-        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), 9),
-        IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), 9),
+/// The address that the kernel would send from, to a broadcast address too if asked for: what a connected socket of the
+/// protocol is bound to, since routing rules may go by protocol and port. Nothing is sent.
+fn route(protocol: Protocol, to: Destination, port: u16, broadcast: bool) -> io::Result<IpAddr> {
+    let address = socket_address(to.address, port, to.scope_id);
+    let domain = Domain::for_address(address);
+    let socket = match (protocol, domain) {
+        (Protocol::Udp, _) => Socket::new(domain, Type::DGRAM, None)?,
+        (Protocol::Icmp, Domain::IPV4) => Socket::new(domain, Type::RAW, Some(socket2::Protocol::ICMPV4))?,
+        (Protocol::Icmp, _) => Socket::new(domain, Type::RAW, Some(socket2::Protocol::ICMPV6))?,
     };
-    let socket = UdpSocket::bind((any, 0))?;
-    socket.connect(socket_address(to.address, port, to.scope_id))?;
-    Ok(socket.local_addr()?.ip())
+    socket.set_broadcast(broadcast)?;
+    socket.connect(&address.into())?;
+    let local = socket.local_addr()?.as_socket();
+    local.map(|local| local.ip()).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
 fn no_route(error: &io::Error, to: Destination) -> TracerouteError {
@@ -76,7 +97,10 @@ fn no_route(error: &io::Error, to: Destination) -> TracerouteError {
     let link_local = matches!(target, IpAddr::V6(address) if address.is_unicast_link_local());
     match error.raw_os_error() {
         Some(libc::EINVAL) if link_local && to.scope_id == 0 => TracerouteError::ScopeMissing { target },
-        Some(libc::ENETUNREACH | libc::ENETDOWN) => TracerouteError::NetworkUnreachable { target },
+        // A `blackhole` route is EINVAL.
+        Some(libc::ENETUNREACH | libc::ENETDOWN | libc::EINVAL) => {
+            TracerouteError::NetworkUnreachable { target }
+        }
         Some(libc::EHOSTUNREACH) => TracerouteError::HostUnreachable { target },
         Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT) => TracerouteError::NoSourceAddress { target },
         // A `prohibit` route.

@@ -81,6 +81,8 @@ pub(super) struct Received {
     pub(super) len: usize,
     /// `PACKET_HOST`, `PACKET_OUTGOING` and so on.
     pub(super) packet_type: u8,
+    /// The index of the interface that it passed.
+    pub(super) interface: u32,
     /// The kernel's stamp in nanoseconds since the Unix epoch.
     pub(super) stamp: Option<u64>,
 }
@@ -106,7 +108,8 @@ pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<R
     // SAFETY: `message` points to live buffers of the lengths given.
     let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
     let len = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-    Ok(Received { len, packet_type: address.sll_pkttype, stamp: stamp(&message) })
+    let interface = u32::try_from(address.sll_ifindex).unwrap_or(0);
+    Ok(Received { len, packet_type: address.sll_pkttype, interface, stamp: stamp(&message) })
 }
 
 /// The software stamp among the control messages of a received message.
