@@ -385,3 +385,19 @@ fn an_answer_seen_again_on_another_interface_is_no_duplicate() {
     let answers = run.report().hops.iter().filter(|hop| hop.answer.is_some()).count();
     assert_eq!((answers, run.report().duplicates), (1, 0));
 }
+
+#[test]
+fn an_unnamed_answer_is_never_that_of_a_probe_sent_after_it() {
+    let mut run = parallel(30);
+    assert_eq!(send(&mut run, 0), [1, 2]);
+    time_exceeded(&mut run, 1, 5);
+    // Hop 3 goes out before the answer to hop 2 is looked at, which had arrived a millisecond earlier.
+    assert_eq!(send(&mut run, 10), [3]);
+    let unnamed = |now| ProbeResponse { probe: None, ..answer(1, TARGET, ReplyKind::UdpAnswer, now, None) };
+    run.handle_reply(unnamed(9));
+    assert!(run.is_finished());
+    assert_eq!(answered(&run), [Some(router(1)), Some(TARGET)]);
+    run.handle_reply(unnamed(19));
+    let report = run.report();
+    assert_eq!((report.hops.len(), report.duplicates, report.late), (2, 0, 0));
+}

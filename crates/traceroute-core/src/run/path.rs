@@ -264,8 +264,8 @@ impl Path {
     /// Gives each answer that names no probe a probe.
     ///
     /// Every probe that gets to the destination is answered once, so as many of the highest TTLs as there are answers
-    /// got there; and answers come in the order of their probes. Probes that are known to have run out on the way are
-    /// none of them.
+    /// got there, among those sent before the answer came; and answers come in the order of their probes. Probes that
+    /// are known to have run out on the way are none of them.
     fn assign_unnamed(&mut self) {
         if self.unnamed.is_empty() {
             return;
@@ -276,12 +276,19 @@ impl Path {
         let farthest = usize::from(self.farthest().saturating_sub(self.first.get() - 1));
         let open =
             self.slots.iter_mut().skip(farthest).filter(|slot| slot.sent.is_some() && slot.answer.is_none());
-        let mut arrived: Vec<&mut Slot> = open.rev().take(self.unnamed.len()).collect();
-        arrived.sort_by_key(|slot| slot.called);
-        for (slot, answer) in arrived.into_iter().zip(&self.unnamed) {
-            if slot.called.is_some_and(|called| called <= answer.stamp.at) {
-                slot.answer = Some(answer.clone());
+        let mut open: Vec<&mut Slot> = open.rev().collect();
+        let mut arrived = Vec::new();
+        let mut answers = Vec::new();
+        for answer in &self.unnamed {
+            let sent_before = |slot: &&mut Slot| slot.called.is_some_and(|called| called <= answer.stamp.at);
+            if let Some(highest) = open.iter().position(sent_before) {
+                arrived.push(open.remove(highest));
+                answers.push(answer);
             }
+        }
+        arrived.sort_by_key(|slot| slot.called);
+        for (slot, answer) in arrived.into_iter().zip(answers) {
+            slot.answer = Some(answer.clone());
         }
     }
 
