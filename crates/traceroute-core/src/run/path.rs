@@ -243,22 +243,19 @@ impl Path {
         if again || !self.any_sent() {
             return None;
         }
-        let assigned =
-            |path: &Self| path.numbered().filter(|(_, slot)| slot.is_unnamed()).map(|(ttl, _)| ttl).min();
+        let assigned = |path: &Self| -> Vec<Ttl> {
+            path.numbered().filter(|(_, slot)| slot.is_unnamed()).map(|(ttl, _)| ttl).collect()
+        };
         let before = assigned(self);
         self.unnamed.push(response);
         self.assign_unnamed();
-        match assigned(self) {
-            Some(ttl) if before != Some(ttl) => {
-                let rtt = self.slot(ttl).and_then(Slot::rtt);
-                Some(Booked::New { ttl, rtt: rtt.unwrap_or_default() })
-            }
-            _ => {
-                self.unnamed.pop();
-                self.assign_unnamed();
-                Some(Booked::Duplicate)
-            }
-        }
+        let Some(ttl) = assigned(self).into_iter().find(|ttl| !before.contains(ttl)) else {
+            self.unnamed.pop();
+            self.assign_unnamed();
+            return Some(Booked::Duplicate);
+        };
+        let rtt = self.slot(ttl).and_then(Slot::rtt);
+        Some(Booked::New { ttl, rtt: rtt.unwrap_or_default() })
     }
 
     /// Gives each answer that names no probe a probe.

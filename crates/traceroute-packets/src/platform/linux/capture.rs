@@ -87,7 +87,7 @@ impl LinuxCapture {
             }
             sleep(Duration::from_millis(1)).await;
         }
-        sleep(Duration::from_millis(5)).await;
+        sleep(LIMIT).await;
         debug!("no stamped packet seen on loopback");
     }
 
