@@ -18,8 +18,10 @@
 //! been given its [`Wait`](crate::Wait). Without an answer that ends the path, the time-out counts from the last
 //! probe.
 
+mod ending;
 mod path;
 mod report;
+mod unnamed;
 
 use alloc::collections::VecDeque;
 use core::net::IpAddr;
@@ -27,7 +29,7 @@ use core::time::Duration;
 
 use traceroute_wire::{Stamp, StampSource, Timestamp};
 
-pub use self::path::{Distance, Knowledge};
+pub use self::ending::{Distance, Knowledge};
 pub use self::report::{EndReason, HopAnswer, HopReport, RunReport};
 
 use self::path::{Booked, Path};

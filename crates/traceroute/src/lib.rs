@@ -34,6 +34,7 @@ pub mod parameters;
 mod request;
 mod resolve;
 mod run;
+mod tally;
 mod target;
 mod trace;
 mod tracer;

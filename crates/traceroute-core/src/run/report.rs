@@ -7,7 +7,8 @@ use core::time::Duration;
 use serde::Serialize;
 use traceroute_wire::{StampSource, Unreachable};
 
-use super::path::{Ending, Meaning, Path, Slot};
+use super::ending::{Ending, Meaning};
+use super::path::{Path, Slot};
 use crate::{ProbeResponse, Protocol, QuotedFacts, ReplyKind, Ttl};
 
 /// Why a run ended.

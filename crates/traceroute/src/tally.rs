@@ -1,0 +1,141 @@
+//! What becomes of the parts of a request: which have ended how, and the results made of them.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use traceroute_core::{
+    EndToEnd, RequestDestination, RequestSource, Results, RunResult, Traceroute, TracerouteError,
+};
+use tracing::{debug, warn};
+
+use crate::error::{Error, describe};
+use crate::event::{Events, TraceEvent};
+use crate::id::random_id;
+use crate::request::Request;
+use crate::run::Finished;
+
+/// How a run or probe ended.
+pub(crate) enum Ended {
+    Run { index: usize, outcome: Result<Finished, TracerouteError> },
+    Probe { index: usize, outcome: Result<Option<Duration>, TracerouteError> },
+}
+
+/// What has become of the parts of a request so far.
+pub(crate) struct Tally {
+    pub(crate) runs: usize,
+    pub(crate) probes: usize,
+    events: Events,
+    pub(crate) endings: mpsc::UnboundedReceiver<Ended>,
+    /// The runs that ended with a result, in the order in which they did.
+    runs_ended: Vec<usize>,
+    runs_failed: Failures,
+    /// The round trips of the probes in the order in which they ended.
+    rtts: Vec<Option<Duration>>,
+    probes_failed: Failures,
+}
+
+/// How many failed, and the distinct reasons.
+#[derive(Default)]
+struct Failures {
+    count: usize,
+    errors: Vec<TracerouteError>,
+}
+
+impl Failures {
+    fn add(&mut self, error: TracerouteError) {
+        self.count += 1;
+        if !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
+    }
+
+    fn warnings(&self, of: usize, what: &str) -> impl Iterator<Item = String> {
+        self.errors
+            .iter()
+            .map(move |error| format!("{} of {of} {what} failed: {}", self.count, describe(error)))
+    }
+}
+
+impl Tally {
+    pub(crate) fn new(request: &Request, events: Events, endings: mpsc::UnboundedReceiver<Ended>) -> Self {
+        Self {
+            runs: request.traceroute_queries.into(),
+            probes: request.e2e_queries.into(),
+            events,
+            endings,
+            runs_ended: Vec::new(),
+            runs_failed: Failures::default(),
+            rtts: Vec::new(),
+            probes_failed: Failures::default(),
+        }
+    }
+
+    /// Whether every run and every probe has ended.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.runs_ended.len() + self.runs_failed.count == self.runs && self.rtts.len() == self.probes
+    }
+
+    /// Whether nothing can come of the request any more.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        match (self.runs, self.probes) {
+            (0, 0) => false,
+            // Without runs the probes are all there is, and what one is refused all will be.
+            (0, _) => self.probes_failed.count > 0 && self.probes_failed.count == self.rtts.len(),
+            (runs, _) => self.runs_failed.count == runs,
+        }
+    }
+
+    pub(crate) fn note(&mut self, ended: Ended) {
+        match ended {
+            Ended::Run { index, outcome: Ok(finished) } => {
+                debug!(run = index, end_reason = ?finished.report.end_reason, "the run ended");
+                self.runs_ended.push(index);
+                self.events.send(TraceEvent::RunFinished { run: index, result: result(finished) });
+            }
+            Ended::Run { index, outcome: Err(error) } => {
+                warn!(run = index, %error, "the run failed");
+                self.events.send(TraceEvent::RunFailed { run: index, reason: describe(&error) });
+                self.runs_failed.add(error);
+            }
+            Ended::Probe { index, outcome } => {
+                let rtt = outcome.unwrap_or_else(|error| {
+                    warn!(probe = index, %error, "the end-to-end probe failed");
+                    self.probes_failed.add(error);
+                    None
+                });
+                self.rtts.push(rtt);
+                self.events.send(TraceEvent::EndToEnd { probe: index, rtt });
+            }
+        }
+    }
+
+    pub(crate) fn results(
+        self,
+        request: &Request,
+        finished: Vec<(usize, Finished)>,
+    ) -> Result<Results, Error> {
+        if self.is_hopeless() {
+            let errors = if self.runs == 0 { self.probes_failed.errors } else { self.runs_failed.errors };
+            return Err(Error::AllRunsFailed(errors));
+        }
+        let place = |index: &usize| self.runs_ended.iter().position(|ended| ended == index);
+        let mut finished = finished;
+        finished.sort_by_key(|(index, _)| place(index));
+        let warnings = self.runs_failed.warnings(self.runs, "runs");
+        let warnings = warnings.chain(self.probes_failed.warnings(self.probes, "end-to-end probes"));
+        Ok(Results {
+            test_run_id: random_id(),
+            protocol: request.protocol,
+            source: RequestSource::default(),
+            destination: RequestDestination { hostname: request.target.text.clone(), port: request.port },
+            traceroute: Traceroute::new(finished.into_iter().map(|(_, finished)| result(finished)).collect()),
+            e2e_probe: EndToEnd::new(&self.rtts),
+            warnings: warnings.collect(),
+        })
+    }
+}
+
+fn result(finished: Finished) -> RunResult {
+    let Finished { id, source, destination, report, drops } = finished;
+    RunResult::new(id, source, destination, report, drops)
+}
