@@ -23,8 +23,6 @@ pub(crate) enum Failure {
     Violations(Vec<String>),
     /// Some of several checks failed, and said why.
     Checks(Vec<&'static str>),
-    /// Tests that must not be skipped would be.
-    TestsSkipped,
 }
 
 impl fmt::Display for Failure {
@@ -37,11 +35,6 @@ impl fmt::Display for Failure {
             Self::Metadata(error) => write!(f, "cannot understand the output of `cargo metadata`: {error}"),
             Self::Violations(lines) => f.write_str(&lines.join("\n")),
             Self::Checks(names) => write!(f, "failed: {}", names.join(", ")),
-            Self::TestsSkipped => write!(
-                f,
-                "{} is set: on CI (CI=true) the tests in network namespaces have to run",
-                crate::test::SKIP_NETNS
-            ),
         }
     }
 }

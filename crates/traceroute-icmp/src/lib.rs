@@ -171,3 +171,56 @@ impl ProbeProtocol for IcmpProbes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use traceroute_core::{Nonce, Stamp, Timestamp, Ttl};
+
+    use super::*;
+
+    const SOURCE: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 1));
+    const TARGET: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(198, 51, 100, 9));
+    const STRANGER: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(203, 0, 113, 5));
+
+    fn probes() -> IcmpProbes {
+        let nonce = Nonce { label: 0x1234, base: 7, token: 0x0123_4567_89ab_cdef };
+        IcmpProbes::new(SOURCE, Identity { local: 4242, remote: TARGET, nonce }).expect("one family")
+    }
+
+    /// An echo reply with the payload of the probe with TTL 3.
+    fn reply(from: IpAddr, id: u16, flipped: Option<usize>) -> Option<ProbeId> {
+        let mut probes = probes();
+        let mut buffer = [0; 128];
+        let probe = ProbeId::first(Ttl::new(3).expect("not zero"));
+        let mut datagram = probes.encode(probe, &mut buffer).to_vec();
+        let octets = |address| match address {
+            IpAddr::V4(address) => core::net::Ipv4Addr::octets(&address),
+            IpAddr::V6(_) => panic!("an IPv4 test"),
+        };
+        datagram[12..16].copy_from_slice(&octets(from));
+        datagram[16..20].copy_from_slice(&octets(SOURCE));
+        datagram[20] = 0;
+        datagram[24..26].copy_from_slice(&id.to_be_bytes());
+        if let Some(at) = flipped {
+            datagram[at] ^= 1;
+        }
+        let captured = Captured {
+            direction: Direction::Received,
+            stamp: Stamp::kernel(Timestamp::ZERO),
+            interface: 1,
+            datagram: &datagram,
+        };
+        probes.match_reply(&captured).and_then(|response| response.probe)
+    }
+
+    #[test]
+    fn only_the_targets_echo_of_our_own_payload_counts() {
+        assert_eq!(reply(TARGET, 4242, None), Some(ProbeId::first(Ttl::new(3).expect("not zero"))));
+        assert_eq!(reply(STRANGER, 4242, None), None, "another sender");
+        assert_eq!(reply(TARGET, 4243, None), None, "another id");
+        // Sequence, token, complement.
+        for at in 26..38 {
+            assert_eq!(reply(TARGET, 4242, Some(at)), None, "byte {at} differs");
+        }
+    }
+}

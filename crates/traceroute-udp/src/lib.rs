@@ -183,3 +183,57 @@ impl ProbeProtocol for UdpProbes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use traceroute_core::{Nonce, Stamp, Timestamp, Ttl};
+
+    use super::*;
+
+    const SOURCE: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 1));
+    const TARGET: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(198, 51, 100, 9));
+    const STRANGER: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(203, 0, 113, 5));
+
+    fn probes() -> UdpProbes {
+        let nonce = Nonce { label: 0x1234, base: 7, token: 0x0123_4567_89ab_cdef };
+        UdpProbes::new(SOURCE, 53, Identity { local: 61_000, remote: TARGET, nonce }).expect("one family")
+    }
+
+    /// What a datagram from here to there is taken for.
+    fn answer(from: IpAddr, from_port: u16, to_port: u16, payload: &[u8]) -> Option<ProbeResponse> {
+        let header = IpHeader {
+            endpoints: Endpoints::new(from, SOURCE)?,
+            ttl: 60,
+            protocol: protocol::UDP,
+            label: 0,
+            dont_fragment: false,
+        };
+        let mut buffer = [0; 128];
+        let length = udp::write_datagram(&header, from_port, to_port, payload, &mut buffer);
+        let captured = Captured {
+            direction: Direction::Received,
+            stamp: Stamp::kernel(Timestamp::ZERO),
+            interface: 1,
+            datagram: &buffer[..length],
+        };
+        probes().match_reply(&captured)
+    }
+
+    #[test]
+    fn only_the_probed_port_of_the_target_answers() {
+        let response = answer(TARGET, 53, 61_000, b"hello").expect("an answer");
+        assert_eq!((response.probe, response.kind), (None, ReplyKind::UdpAnswer));
+        assert_eq!(answer(STRANGER, 53, 61_000, b"hello"), None, "another sender");
+        assert_eq!(answer(TARGET, 54, 61_000, b"hello"), None, "another port of the target");
+        assert_eq!(answer(TARGET, 53, 61_001, b"hello"), None, "for somebody else");
+    }
+
+    #[test]
+    fn an_echo_names_its_probe_and_another_runs_echo_is_none() {
+        let probe = ProbeId::first(Ttl::new(3).expect("not zero"));
+        let mut payload = probes().payload(probe);
+        assert_eq!(answer(TARGET, 53, 61_000, &payload).and_then(|response| response.probe), Some(probe));
+        payload[TOKEN.start] ^= 1;
+        assert_eq!(answer(TARGET, 53, 61_000, &payload), None, "yesterday's token");
+    }
+}
