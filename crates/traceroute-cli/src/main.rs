@@ -5,6 +5,7 @@ mod signals;
 mod usage;
 
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
+use std::net::UdpSocket;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -44,9 +45,14 @@ fn main() -> ExitCode {
         Ok(request) => request,
         Err(reason) => return fail(&format!("failed to run traceroute: {reason}")),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match enough_descriptors().and_then(|()| runtime()) {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("failed to run traceroute: {error}")),
+        Err(error) => {
+            return fail(&format!(
+                "failed to run traceroute: {error}; `ulimit -n` shows and raises the limit"
+            ));
+        }
     };
     // Closing the capture takes the kernel some 10 ms (a grace period); the results do not wait for it.
     let mut tracer = None;
@@ -63,6 +69,12 @@ fn main() -> ExitCode {
             ExitCode::from(ENDED_BY_SIGNAL + signal)
         }
     }
+}
+
+/// Whether the runtime can have the handful of descriptors that it needs: it panics where it cannot.
+fn enough_descriptors() -> io::Result<()> {
+    const NEEDED: usize = 8;
+    (0..NEEDED).map(|_| UdpSocket::bind("0.0.0.0:0")).collect::<io::Result<Vec<_>>>().map(drop)
 }
 
 /// Traces to the end, or until the first signal. Leaves the tracer to the caller to drop.

@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 use std::time::Duration;
 
-use common::{METHODS, Outcome, PROGRAM, Scratch, cases, path, start, targets, trace};
+use common::{METHODS, Outcome, PROGRAM, Scratch, cases, path, program, start, targets, trace};
 use traceroute_testnet::kernel::{Chain, Namespace};
 
 /// Every failure here is known before the first of the end-to-end probes, which would take 49 s, is over.
@@ -186,4 +186,59 @@ fn a_link_local_target_may_name_its_interface_by_number_and_an_unknown_number_is
             assert_fails_at_once(&outcome, &["no interface", unknown]);
         }
     }
+}
+
+#[test]
+fn exhausted_descriptors_are_an_error_and_never_a_panic() {
+    let namespace = Namespace::new().unwrap();
+    for limit in 4..=12 {
+        let mut command = namespace.command("prlimit");
+        let limit = format!("--nofile={limit}:{limit}");
+        command.args([&limit, "--", PROGRAM, "-q1", "-Q0", "127.0.0.1"]);
+        assert_fails_at_once(&start(&mut command).wait(), &["ulimit -n"]);
+    }
+    let mut command = namespace.command("prlimit");
+    command.args(["--nofile=60:60", "--", PROGRAM, "-q200", "-Q0", "127.0.0.1"]);
+    let report = start(&mut command).wait().report();
+    let warnings = report.0["warnings"].to_string();
+    assert!(warnings.contains("of 200 runs failed") && warnings.contains("ulimit -n"), "{warnings}");
+}
+
+#[test]
+fn a_broadcast_address_is_no_host() {
+    let chain = Chain::builder().routers(1).build().unwrap();
+    for method in METHODS {
+        let outcome = trace(chain.client(), &["-P", method, "10.71.0.255"]);
+        assert_fails_at_once(&outcome, &["10.71.0.255 is a broadcast address"]);
+    }
+}
+
+#[test]
+fn without_runs_a_refused_probe_fails_the_request_at_once() {
+    let namespace = Namespace::new().unwrap();
+    namespace
+        .nft("table ip t { chain c { type filter hook output priority 0; ip daddr 127.0.0.5 drop; }; }")
+        .unwrap();
+    let mut command = program(&namespace, &["-q0", "-Q50", "127.0.0.5"]);
+    assert_fails_at_once(&start(&mut command).wait(), &["127.0.0.5", "firewall"]);
+}
+
+#[test]
+fn the_source_address_is_that_of_the_protocol_and_port() {
+    let chain = Chain::builder().routers(1).build().unwrap();
+    let router = chain.router(1).addresses().v4;
+    // Probes to port 33434 go by a table of their own, with a source of its own.
+    let script = format!(
+        "address add 10.71.0.9/24 dev right\nrule add ipproto udp dport 33434 lookup 100\n\
+         route add default via {router} src 10.71.0.9 table 100\n"
+    );
+    chain.client().ip(&script).unwrap();
+    let source = |arguments: &[&str]| {
+        let target = chain.target().addresses().v4.to_string();
+        let report = trace(chain.client(), &[arguments, &["-q1", "-Q0", &target]].concat()).report();
+        report.runs()[0]["source"]["ip_address"].clone()
+    };
+    assert_eq!(source(&[]), "10.71.0.9");
+    assert_eq!(source(&["-p", "33435"]), "10.71.0.1");
+    assert_eq!(source(&["-P", "icmp"]), "10.71.0.1");
 }
