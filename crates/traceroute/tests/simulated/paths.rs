@@ -395,3 +395,36 @@ async fn flows_of_unequal_length_all_reach() {
         assert_eq!(lengths, [4, 9].into(), "{protocol}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn rubbish_ends_no_run() {
+    let mut topology = Topology::chain(3);
+    let mut random = crate::lab::entropy(7);
+    for number in 1..=5 {
+        for length in 0..40 {
+            let mut bytes: Vec<u8> = (0..length).map(|_| random().to_ne_bytes()[0]).collect();
+            // Half of it begins like an IPv4 header, some of that like an ICMP error.
+            if let [version, ..] = bytes.as_mut_slice()
+                && length % 2 == 0
+            {
+                *version = 0x45;
+            }
+            topology = topology.with_forgery_after_probe(number, MS / 2, move |_| bytes.clone());
+        }
+        for cut in 0..56 {
+            topology = topology.with_forgery_after_probe(number, MS / 2, move |probe| {
+                let liar = [10, 66, 6, 6].into();
+                let mut error =
+                    icmp_error(liar, 64, IcmpError::TimeExceeded, &probe[..20], Quote::Full, None);
+                error.truncate(cut);
+                error
+            });
+        }
+    }
+    for protocol in METHODS {
+        let lab = Lab::new(topology.clone()).await;
+        let (results, _) = lab.trace(one_run(3, protocol)).await;
+        assert_eq!(addresses(&results, 0), all(3), "{protocol}");
+        assert_eq!(hops(&results, 0).iter().map(|hop| hop.rtt).collect::<Vec<_>>(), [2.0, 4.0, 6.0, 8.0]);
+    }
+}

@@ -315,3 +315,37 @@ async fn a_run_keeps_its_id_from_its_event_to_the_result() {
     }
     assert_eq!(id, Some(run(&trace.finish().await.expect("a result")).run_id.clone()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn events_tell_what_happens_as_it_happens() {
+    use traceroute::TraceEvent;
+
+    let lab = Lab::new(Topology::chain(1).with_router(1, |router| router.answers.delay = 300 * MS)).await;
+    let request = one_run(1, Protocol::Icmp).e2e_queries(2).build().expect("valid");
+    let mut trace = lab.tracer.start(request).expect("room");
+    let mut told = Vec::new();
+    while let Some(event) = trace.next_event().await {
+        told.push(match event {
+            TraceEvent::Resolved { target, source } => format!("from {source} to {target}"),
+            TraceEvent::ProbeSent { ttl, .. } => format!("sent {ttl}"),
+            TraceEvent::HopAnswered { hop, .. } => format!("answered {} {}", hop.ttl, hop.rtt),
+            TraceEvent::HopUpdated { hop, .. } => format!("updated {} {}", hop.ttl, hop.rtt),
+            TraceEvent::RunFinished { result, .. } => format!("finished with {} hops", result.hops.len()),
+            TraceEvent::EndToEnd { probe, rtt } => format!("end to end {probe} {rtt:?}"),
+            other => format!("{other:?}"),
+        });
+    }
+    let expected = [
+        "from 10.71.0.1 to 10.71.1.2",
+        "sent 1",
+        "sent 2",
+        "end to end 0 Some(4ms)",
+        "answered 2 4",
+        // Hop 1 is given 200 ms and answers after 302.
+        "finished with 2 hops",
+        "updated 1 302",
+        "end to end 1 Some(4ms)",
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(trace.lost_events(), 0);
+}
