@@ -232,33 +232,47 @@ pub struct ProbeResponse {
 }
 
 impl ProbeResponse {
-    /// The answer that an ICMP error gives to `probe`. `rewritten_source` is what the router saw as the probe's source
-    /// where that is not what we sent.
+    /// The answer that an ICMP error gives to `probe`, which left from `sent_from` and which the router saw come from
+    /// `seen_from`; in ICMP the ports are echo ids.
     #[must_use]
     pub fn from_error(
         probe: ProbeId,
         packet: &Captured<'_>,
         datagram: &Datagram<'_>,
         error: &IcmpError<'_>,
-        rewritten_source: Option<SocketAddr>,
+        sent_from: SocketAddr,
+        seen_from: SocketAddr,
     ) -> Self {
+        let kind = match error.kind {
+            IcmpErrorKind::TimeExceeded => ReplyKind::TimeExceeded,
+            IcmpErrorKind::Unreachable(reason) => ReplyKind::Unreachable(reason),
+        };
         let extensions = error.extensions;
+        let quoted = QuotedFacts {
+            ttl: error.quoted.header.ttl,
+            rewritten_source: (seen_from != sent_from).then_some(seen_from),
+            mpls: extensions.map(|e| e.mpls_labels().collect()).unwrap_or_default(),
+            interface: extensions.and_then(|e| e.interfaces().next()).map(Interface::from),
+        };
+        Self { quoted: Some(quoted), ..Self::from_target(Some(probe), packet, datagram, kind) }
+    }
+
+    /// The answer that a packet gives which quotes nothing.
+    #[must_use]
+    pub fn from_target(
+        probe: Option<ProbeId>,
+        packet: &Captured<'_>,
+        datagram: &Datagram<'_>,
+        kind: ReplyKind,
+    ) -> Self {
         Self {
-            probe: Some(probe),
+            probe,
             from: datagram.source(),
-            kind: match error.kind {
-                IcmpErrorKind::TimeExceeded => ReplyKind::TimeExceeded,
-                IcmpErrorKind::Unreachable(reason) => ReplyKind::Unreachable(reason),
-            },
+            kind,
             stamp: packet.stamp,
             interface: packet.interface,
             ttl: datagram.header.ttl,
-            quoted: Some(QuotedFacts {
-                ttl: error.quoted.header.ttl,
-                rewritten_source,
-                mpls: extensions.map(|e| e.mpls_labels().collect()).unwrap_or_default(),
-                interface: extensions.and_then(|e| e.interfaces().next()).map(Interface::from),
-            }),
+            quoted: None,
         }
     }
 }

@@ -99,9 +99,9 @@ impl IcmpProbes {
                 && self.checksum_agrees(endpoints, id, sequence, checksum);
             if ours { self.probe_with(sequence) } else { None }
         })?;
-        let source = SocketAddr::new(endpoints.source(), id);
-        let rewritten = source != SocketAddr::new(self.endpoints.source(), self.identity.local);
-        Some(ProbeResponse::from_error(probe, reply, datagram, error, rewritten.then_some(source)))
+        let sent_from = SocketAddr::new(self.endpoints.source(), self.identity.local);
+        let seen_from = SocketAddr::new(endpoints.source(), id);
+        Some(ProbeResponse::from_error(probe, reply, datagram, error, sent_from, seen_from))
     }
 
     fn match_echo_reply(
@@ -115,15 +115,8 @@ impl IcmpProbes {
         if !ours {
             return None;
         }
-        Some(ProbeResponse {
-            probe: Some(self.probe_carrying(echo.sequence, echo.payload)?),
-            from: datagram.source(),
-            kind: ReplyKind::EchoReply,
-            stamp: reply.stamp,
-            interface: reply.interface,
-            ttl: datagram.header.ttl,
-            quoted: None,
-        })
+        let probe = self.probe_carrying(echo.sequence, echo.payload)?;
+        Some(ProbeResponse::from_target(Some(probe), reply, datagram, ReplyKind::EchoReply))
     }
 }
 

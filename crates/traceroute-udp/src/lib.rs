@@ -112,9 +112,9 @@ impl UdpProbes {
         let quoted = &error.quoted;
         let udp = quoted.udp()?;
         let probe = self.probe_of(&quoted.header, &udp)?;
-        let source = SocketAddr::new(quoted.source(), udp.source_port);
-        let rewritten = source != SocketAddr::new(self.endpoints.source(), self.identity.local);
-        Some(ProbeResponse::from_error(probe, reply, datagram, error, rewritten.then_some(source)))
+        let sent_from = SocketAddr::new(self.endpoints.source(), self.identity.local);
+        let seen_from = SocketAddr::new(quoted.source(), udp.source_port);
+        Some(ProbeResponse::from_error(probe, reply, datagram, error, sent_from, seen_from))
     }
 
     fn match_answer(&self, reply: &Captured<'_>, datagram: &Datagram<'_>) -> Option<ProbeResponse> {
@@ -130,15 +130,7 @@ impl UdpProbes {
             Ok(payload) if payload.starts_with(PREFIX) => Some(self.probe_carrying(payload)?),
             _ => None,
         };
-        Some(ProbeResponse {
-            probe,
-            from: datagram.source(),
-            kind: ReplyKind::UdpAnswer,
-            stamp: reply.stamp,
-            interface: reply.interface,
-            ttl: datagram.header.ttl,
-            quoted: None,
-        })
+        Some(ProbeResponse::from_target(probe, reply, datagram, ReplyKind::UdpAnswer))
     }
 }
 
