@@ -401,3 +401,13 @@ fn an_unnamed_answer_is_never_that_of_a_probe_sent_after_it() {
     let report = run.report();
     assert_eq!((report.hops.len(), report.duplicates, report.late), (2, 0, 0));
 }
+
+#[test]
+fn a_rewritten_quote_does_not_make_an_end_to_end_probe_the_last_of_thirty_hops() {
+    let mut run = Run::new(Protocol::Udp, TARGET, Schedule::single(ttl(30), TIMEOUT));
+    assert_eq!(send(&mut run, 0), [30]);
+    // A quote that always says 1, in an answer that has come eight hops.
+    let kind = ReplyKind::Unreachable(Unreachable::Port);
+    run.handle_reply(ProbeResponse { ttl: 57, ..answer(30, TARGET, kind, 10, Some(1)) });
+    assert_eq!(run.knowledge().distance, Some(Distance { ttl: ttl(8), exact: false }));
+}

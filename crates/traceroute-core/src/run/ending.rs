@@ -159,7 +159,7 @@ impl Path {
     /// farther away than it goes.
     fn shown_distance(&self, probe: Ttl, response: &ProbeResponse) -> Option<Distance> {
         let guess = guessed_distance(response.ttl).filter(|ttl| *ttl <= probe);
-        let skipped = self.lowest_unsent().is_some_and(|ttl| ttl < probe);
+        let skipped = self.first > Ttl::FIRST || self.lowest_unsent().is_some_and(|ttl| ttl < probe);
         match quoted_distance(probe, response) {
             // A probe that skipped all of the path and just made it: more likely a quote whose TTL was rewritten.
             Some(ttl) if ttl == probe && skipped && guess.is_some_and(|guess| guess < probe) => {}
