@@ -156,7 +156,7 @@ impl Run {
     pub fn handle_reply(&mut self, response: ProbeResponse) {
         let at = response.stamp.at;
         let over = self.is_finished();
-        let ttl = match self.path.book(response) {
+        let (ttl, event) = match self.path.book(response) {
             None => return,
             Some(Booked::Duplicate) => {
                 self.duplicates += 1;
@@ -164,9 +164,9 @@ impl Run {
             }
             Some(Booked::New { ttl, rtt }) => {
                 self.slowest = self.slowest.max(rtt);
-                ttl
+                (ttl, RunEvent::Answered(ttl))
             }
-            Some(Booked::Replaced { ttl }) => ttl,
+            Some(Booked::Replaced { ttl }) => (ttl, RunEvent::Updated(ttl)),
         };
         if over {
             // The answers to probes that went beyond the end of the path are no news.
@@ -175,7 +175,7 @@ impl Run {
                 self.events.push_back(RunEvent::Updated(ttl));
             }
         } else {
-            self.events.push_back(RunEvent::Answered(ttl));
+            self.events.push_back(event);
             self.handle_timeout(at);
         }
     }

@@ -292,6 +292,9 @@ fn a_destination_replaces_a_hop_and_nothing_replaces_a_destination() {
     time_exceeded(&mut run, 2, 7);
     assert_eq!(run.report().hops[1].answer.as_ref().map(|answer| answer.address), Some(TARGET));
     assert_eq!(run.report().duplicates, 1);
+    let about_answers =
+        std::iter::from_fn(|| run.poll_event()).filter(|event| !matches!(event, RunEvent::Sent(_)));
+    assert_eq!(about_answers.collect::<Vec<_>>(), [RunEvent::Answered(ttl(2)), RunEvent::Updated(ttl(2))]);
 }
 
 #[test]
@@ -410,4 +413,21 @@ fn a_rewritten_quote_does_not_make_an_end_to_end_probe_the_last_of_thirty_hops()
     let kind = ReplyKind::Unreachable(Unreachable::Port);
     run.handle_reply(ProbeResponse { ttl: 57, ..answer(30, TARGET, kind, 10, Some(1)) });
     assert_eq!(run.knowledge().distance, Some(Distance { ttl: ttl(8), exact: false }));
+}
+
+#[test]
+fn refused_probes_do_not_belie_a_quote() {
+    let error = TracerouteError::System { operation: Operation::SendProbe, errno: 105 };
+    let mut run = parallel(30);
+    send(&mut run, 0);
+    time_exceeded(&mut run, 1, 5);
+    // Hop 2 is the destination and lost its probe; the system refused those with TTL 3 to 5.
+    for refused in 3..=5 {
+        let probe = run.poll_send(at(refused * 1_000)).expect("one at a time");
+        assert_eq!(u64::from(probe.ttl.get()), refused);
+        run.handle_send_error(probe, error.clone()).expect("not the first");
+    }
+    assert_eq!(send(&mut run, 6_000), [6]);
+    port_unreachable(&mut run, 6, 2, 6_010);
+    assert_eq!(answered(&run), [Some(router(1)), Some(TARGET)]);
 }
