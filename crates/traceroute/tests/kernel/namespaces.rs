@@ -64,3 +64,24 @@ async fn lost_packets_are_counted_in_the_result() {
     assert!(run.capture_drops > 10_000, "{run:?}");
     assert_eq!(tracer.stats().capture_drops, run.capture_drops);
 }
+
+#[tokio::test]
+async fn all_runs_share_one_capture() {
+    let chain = Chain::builder().routers(1).build().expect("root");
+    let tracer = Tracer::builder().network_namespace(chain.client().path()).build().await.expect("root");
+    chain.target().blackhole().expect("nftables");
+    let request = one_run(chain.target().addresses().v4, Protocol::Udp);
+    let request =
+        request.traceroute_queries(50).e2e_queries(1).timeout_ms(200).max_ttl(4).build().expect("valid");
+    let mut trace = tracer.start(request).expect("room");
+    let mut started = std::collections::BTreeSet::new();
+    while started.len() < 50 {
+        if let Some(TraceEvent::ProbeSent { run, .. }) = trace.next_event().await {
+            started.insert(run);
+        }
+    }
+    // A heading, and a line for each packet socket of the namespace.
+    let sockets = chain.client().run(|| std::fs::read_to_string("/proc/thread-self/net/packet"));
+    assert_eq!(sockets.expect("procfs").lines().count(), 2);
+    trace.stop().await.expect("a result");
+}
