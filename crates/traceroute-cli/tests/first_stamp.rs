@@ -19,5 +19,7 @@ fn the_very_first_probe_has_the_kernels_stamps() {
         for outcome in both.map(Running::wait) {
             outcome.report().assert_reached(1, &path(&chain, target));
         }
+        // As long as their captures are not closed, stamps stay switched on.
+        chain.client().await_no_packet_sockets().unwrap();
     }
 }

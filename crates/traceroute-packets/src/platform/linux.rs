@@ -2,6 +2,7 @@
 
 mod blocks;
 mod capture;
+mod closing;
 mod host;
 mod namespace;
 mod sink;

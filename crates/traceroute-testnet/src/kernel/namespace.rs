@@ -1,15 +1,19 @@
 //! Anonymous network namespaces.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use std::{fmt, io, panic, thread};
 
 use crate::error::Error;
 use crate::sys;
+
+const CLOSED_WITHIN: Duration = Duration::from_secs(10);
+const CLOSED_RETRY: Duration = Duration::from_millis(1);
 
 /// A network namespace that exists as long as this value, a process inside it, or another descriptor of it.
 ///
@@ -56,6 +60,31 @@ impl Namespace {
         // SAFETY: between fork and exec the closure only calls setns, which is async-signal-safe.
         unsafe { command.pre_exec(enter) };
         command
+    }
+
+    /// The number of packet sockets in the namespace: its captures.
+    ///
+    /// # Panics
+    ///
+    /// Without procfs.
+    #[must_use]
+    pub fn packet_sockets(&self) -> usize {
+        let lines = self.run(|| fs::read_to_string("/proc/thread-self/net/packet"));
+        // The first line is the heading.
+        lines.unwrap_or_else(|error| panic!("/proc/thread-self/net/packet: {error}")).lines().count() - 1
+    }
+
+    /// Waits until the namespace has no packet socket. The kernel may close one some time after its last descriptor.
+    pub fn await_no_packet_sockets(&self) -> Result<(), Error> {
+        let start = Instant::now();
+        while start.elapsed() < CLOSED_WITHIN {
+            if self.packet_sockets() == 0 {
+                return Ok(());
+            }
+            thread::sleep(CLOSED_RETRY);
+        }
+        let what = format!("{} packet sockets are still open", self.packet_sockets());
+        Err(Error::NotReady { what, waited: CLOSED_WITHIN })
     }
 
     /// A path that names the namespace to every process on this machine that may look into this one.

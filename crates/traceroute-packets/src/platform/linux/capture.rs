@@ -14,6 +14,7 @@ use traceroute_core::{Captured, Direction, DropCounter, Operation, Source, Stamp
 use traceroute_wire::bpf::Program;
 use tracing::debug;
 
+use super::closing::BackgroundClose;
 use super::namespace::Namespace;
 use super::sys::Received;
 use super::{refused, sys};
@@ -32,6 +33,8 @@ pub(super) struct LinuxCapture {
     wall_clock: WallClock,
     buffer: Box<[u8; BUFFER_LEN]>,
     drops: DropCounter,
+    /// After the socket: fields are dropped in this order.
+    closing: BackgroundClose,
 }
 
 /// A packet whose bytes are in the buffer.
@@ -50,8 +53,8 @@ impl LinuxCapture {
     ) -> Result<Self, TracerouteError> {
         let filter: Vec<SockFilter> =
             filter.instructions().iter().map(|i| SockFilter::new(i.code, i.jt, i.jf, i.k)).collect();
-        let socket = namespace
-            .run(move || open_socket(&filter))?
+        let (socket, closing) = namespace
+            .run(move || open_socket(&filter).map(|socket| (socket, BackgroundClose::new())))?
             .map_err(|error| refused(Operation::Capture, &error))?;
         Ok(Self {
             socket: sys::register(socket, Interest::READABLE)
@@ -60,6 +63,7 @@ impl LinuxCapture {
             wall_clock: WallClock::new(read_clocks(clock)),
             buffer: Box::new([0; BUFFER_LEN]),
             drops: DropCounter::default(),
+            closing,
         })
     }
 
@@ -137,6 +141,12 @@ impl LinuxCapture {
                 },
             }
         }
+    }
+}
+
+impl Drop for LinuxCapture {
+    fn drop(&mut self) {
+        self.closing.prepare(self.socket.get_ref().as_fd());
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) struct Received {
     pub(super) stamp: Option<u64>,
 }
 
-/// Room for the one control message expected, aligned as the kernel wants it.
+/// Room for one control message, aligned as the kernel wants it.
 #[repr(C, align(8))]
 struct Control([u8; 128]);
 
@@ -129,6 +129,38 @@ fn stamp(message: &libc::msghdr) -> Option<u64> {
         header = unsafe { libc::CMSG_NXTHDR(message, header) };
     }
     None
+}
+
+/// Puts two descriptors under way to whoever reads at the other end of `through`.
+pub(super) fn pass(through: BorrowedFd<'_>, descriptors: [BorrowedFd<'_>; 2]) -> io::Result<()> {
+    let descriptors = descriptors.map(|descriptor| descriptor.as_raw_fd());
+    let length = socklen::<[libc::c_int; 2]>();
+    let mut byte = 0_u8;
+    let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let mut control = Control([0; 128]);
+    // SAFETY: a msghdr of zeros is a valid value: no buffers at all.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control.0).cast();
+    // SAFETY: the macro only computes.
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(length) } as usize;
+    // SAFETY: `message` has a control buffer, which is longer than a header.
+    let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    // SAFETY: the header lies within the control buffer, which is aligned for it.
+    if let Some(header) = unsafe { header.as_mut() } {
+        header.cmsg_level = libc::SOL_SOCKET;
+        header.cmsg_type = libc::SCM_RIGHTS;
+        // SAFETY: the macro only computes.
+        header.cmsg_len = unsafe { libc::CMSG_LEN(length) } as usize;
+    }
+    // SAFETY: the data follows a header that lies within the control buffer.
+    let data = unsafe { libc::CMSG_DATA(header) };
+    // SAFETY: the control buffer has room for the descriptors behind the header.
+    unsafe { data.cast::<[libc::c_int; 2]>().write_unaligned(descriptors) };
+    // SAFETY: `message` points to live buffers of the lengths given.
+    let sent = unsafe { libc::sendmsg(through.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Makes the calling thread a member of the network namespace that `file` refers to.
