@@ -79,3 +79,9 @@ pub trait Sink: Send + Sync {
         to: Destination,
     ) -> impl Future<Output = Result<Stamp, TracerouteError>> + Send;
 }
+
+impl<S: Sink> Sink for &S {
+    async fn send(&self, datagram: &[u8], to: Destination) -> Result<Stamp, TracerouteError> {
+        (**self).send(datagram, to).await
+    }
+}

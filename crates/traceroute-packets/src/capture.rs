@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, coop};
 use traceroute_core::{
     Captured, Demultiplexer, Direction, DropCounter, FlowKey, PacketKeys, Source, Stamp, TracerouteError,
 };
 use tracing::{debug, trace};
+
+use crate::queue::Queue;
 
 /// How many packets may wait for one run. A run that does not read them loses its own packets only.
 const QUEUE: usize = 128;
@@ -30,18 +31,13 @@ struct Shared {
 struct Runs {
     next: RunId,
     index: Demultiplexer<RunId>,
-    queues: HashMap<RunId, Queue>,
+    queues: HashMap<RunId, Arc<Queue<Packet>>>,
     ended: Option<TracerouteError>,
 }
 
 type RunId = u64;
 
-#[derive(Debug)]
-struct Queue {
-    packets: mpsc::Sender<Packet>,
-    lost: DropCounter,
-}
-
+/// A captured packet that outlives the capture's buffer.
 #[derive(Clone, Debug)]
 struct Packet {
     direction: Direction,
@@ -65,30 +61,26 @@ impl Capture {
     /// Subscribes a run to the packets of its flows, from this moment on.
     #[must_use]
     pub fn subscribe(&self, flows: &[FlowKey]) -> Subscription {
-        let (sender, packets) = mpsc::channel(QUEUE);
-        let lost = DropCounter::default();
+        let queue = Arc::new(Queue::new(QUEUE));
         let mut runs = self.shared.lock();
         let run = runs.next;
         runs.next += 1;
-        // After the end of the capture nobody would close the queue.
-        if runs.ended.is_none() {
+        if runs.ended.is_some() {
+            queue.close();
+        } else {
             for flow in flows {
                 runs.index.insert(flow, run);
             }
-            runs.queues.insert(run, Queue { packets: sender, lost: lost.clone() });
+            runs.queues.insert(run, Arc::clone(&queue));
         }
         drop(runs);
         Subscription {
-            losses: Losses {
-                capture: self.shared.drops.clone(),
-                before: self.shared.drops.count(),
-                own: lost,
-            },
             shared: Arc::clone(&self.shared),
             run,
             flows: flows.into(),
-            packets,
+            queue,
             current: None,
+            drops_before: self.shared.drops.count(),
         }
     }
 
@@ -130,9 +122,7 @@ impl Shared {
             datagram: captured.datagram.into(),
         };
         for queue in candidates.filter_map(|run| runs.queues.get(run)) {
-            if queue.packets.try_send(packet.clone()).is_err() {
-                queue.lost.add(1);
-            }
+            queue.push(|| packet.clone());
         }
     }
 
@@ -141,7 +131,7 @@ impl Shared {
         let mut runs = self.lock();
         runs.ended.get_or_insert(error);
         runs.index = Demultiplexer::default();
-        runs.queues.clear();
+        runs.queues.drain().for_each(|(_, queue)| queue.close());
     }
 }
 
@@ -178,24 +168,24 @@ pub struct Subscription {
     shared: Arc<Shared>,
     run: RunId,
     flows: Box<[FlowKey]>,
-    packets: mpsc::Receiver<Packet>,
+    queue: Arc<Queue<Packet>>,
     current: Option<Packet>,
-    losses: Losses,
+    drops_before: u64,
 }
 
 /// Counts what a run may have missed.
 #[derive(Clone, Debug)]
 pub struct Losses {
-    capture: DropCounter,
+    capture: Arc<Shared>,
     before: u64,
-    own: DropCounter,
+    queue: Arc<Queue<Packet>>,
 }
 
 impl Losses {
     /// What was lost since the subscription, for this run or by the whole capture.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.capture.count().saturating_sub(self.before) + self.own.count()
+        self.capture.drops.count().saturating_sub(self.before) + self.queue.lost()
     }
 }
 
@@ -203,13 +193,17 @@ impl Subscription {
     /// Counts what the run may have missed.
     #[must_use]
     pub fn losses(&self) -> Losses {
-        self.losses.clone()
+        Losses {
+            capture: Arc::clone(&self.shared),
+            before: self.drops_before,
+            queue: Arc::clone(&self.queue),
+        }
     }
 }
 
 impl Source for Subscription {
     async fn recv(&mut self) -> Result<Captured<'_>, TracerouteError> {
-        let Some(packet) = self.packets.recv().await else {
+        let Some(packet) = self.queue.pop().await else {
             return Err(self.shared.lock().ended.clone().unwrap_or(TracerouteError::CaptureEnded));
         };
         let packet = self.current.insert(packet);

@@ -5,41 +5,41 @@ use traceroute_core::{
     Stamp, Timestamp, TracerouteDriver, TracerouteError,
 };
 
-use tokio::sync::watch;
 use tokio::time::sleep_until;
 
 use crate::clock::Clock;
+use crate::watched::Watched;
 
 /// Sends a run's probes through `N` and finds their answers in `S`.
 #[derive(Debug)]
-pub struct PacketDriver<P, S, N, O> {
+pub struct PacketDriver<'a, P, S, N, O> {
     protocol: P,
     source: S,
     sink: N,
     observer: O,
     destination: Destination,
     clock: Clock,
-    sisters: Option<watch::Receiver<Knowledge>>,
+    sisters: Option<&'a Watched<Knowledge>>,
+    known: Knowledge,
     sent_any: bool,
-    buffer: [u8; MAX_PROBE_LEN],
 }
 
-impl<P, S, N, O> PacketDriver<P, S, N, O>
+impl<'a, P, S, N, O> PacketDriver<'a, P, S, N, O>
 where
     P: ProbeProtocol,
     S: Source,
     N: Sink,
     O: FnMut(&mut Run) + Send,
 {
-    /// A driver toward `destination`. `observer` is called after each step of the run. What its sisters learn comes
-    /// through `sisters`, for a run that has some.
+    /// A driver toward `destination`. `observer` is called after each step of the run. `sisters` is what all runs of the
+    /// request know together, for a run that is to be told.
     pub fn new(
         protocol: P,
         source: S,
         sink: N,
         destination: Destination,
         clock: Clock,
-        sisters: Option<watch::Receiver<Knowledge>>,
+        sisters: Option<&'a Watched<Knowledge>>,
         observer: O,
     ) -> Self {
         Self {
@@ -50,13 +50,13 @@ where
             destination,
             clock,
             sisters,
+            known: Knowledge::default(),
             sent_any: false,
-            buffer: [0; MAX_PROBE_LEN],
         }
     }
 }
 
-impl<P, S, N, O> TracerouteDriver for PacketDriver<P, S, N, O>
+impl<P, S, N, O> TracerouteDriver for PacketDriver<'_, P, S, N, O>
 where
     P: ProbeProtocol,
     S: Source,
@@ -73,12 +73,14 @@ where
             tokio::task::yield_now().await;
         }
         self.sent_any = true;
-        let datagram = self.protocol.encode(probe, &mut self.buffer);
-        self.sink.send(datagram, self.destination).await
+        let mut buffer = [0; MAX_PROBE_LEN];
+        let datagram = self.protocol.encode(probe, &mut buffer);
+        // Boxed, because a run sends for microseconds and waits for seconds.
+        Box::pin(self.sink.send(datagram, self.destination)).await
     }
 
     async fn next_event(&mut self, until: Option<Timestamp>) -> Result<Event, TracerouteError> {
-        let Self { protocol, source, sisters, clock, .. } = self;
+        let Self { protocol, source, sisters, known, clock, .. } = self;
         let deadline = async {
             match until {
                 Some(at) => sleep_until(clock.instant(at)).await,
@@ -105,7 +107,10 @@ where
                         }
                     }
                 }
-                knowledge = learn(sisters) => return Ok(Event::Learnt(knowledge)),
+                knowledge = learn(*sisters, *known) => {
+                    *known = knowledge;
+                    return Ok(Event::Learnt(knowledge));
+                }
                 () = &mut deadline, if !expired => expired = true,
                 () = drained(), if expired => return Ok(Event::Deadline),
             }
@@ -125,13 +130,10 @@ async fn drained() {
     }
 }
 
-/// Waits for news from the sister runs; for ever, where there are none.
-async fn learn(sisters: &mut Option<watch::Receiver<Knowledge>>) -> Knowledge {
-    if let Some(receiver) = sisters {
-        if receiver.changed().await.is_ok() {
-            return *receiver.borrow_and_update();
-        }
-        *sisters = None;
+/// Waits until the runs of the request know more than `known`; for ever, for a run that is not to be told.
+async fn learn(sisters: Option<&Watched<Knowledge>>, known: Knowledge) -> Knowledge {
+    match sisters {
+        Some(sisters) => sisters.wait(|knowledge| (*knowledge != known).then_some(*knowledge)).await,
+        None => std::future::pending().await,
     }
-    std::future::pending().await
 }

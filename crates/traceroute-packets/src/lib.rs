@@ -16,7 +16,9 @@ mod host;
 mod lease;
 mod network;
 mod platform;
+mod queue;
 mod sink;
+mod watched;
 
 pub use capture::{Capture, Losses, Subscription};
 pub use clock::Clock;
@@ -24,4 +26,6 @@ pub use driver::PacketDriver;
 pub use host::{Host, Job, PortHold};
 pub use lease::{Blocks, Entropy, Lease, Leases};
 pub use network::{Network, NetworkOptions, Parts};
+pub use queue::Queue;
 pub use sink::SharedSink;
+pub use watched::Watched;

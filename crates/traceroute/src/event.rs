@@ -2,12 +2,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::mpsc;
 use traceroute_core::{Hop, RunResult, Ttl};
+use traceroute_packets::Queue;
 
 /// Something that happened in a request.
 #[derive(Clone, Debug, Serialize)]
@@ -65,21 +64,19 @@ pub enum TraceEvent {
     },
 }
 
-/// Where events go. Never waits: what is not read in time is lost, and counted.
-#[derive(Clone, Debug)]
-pub(crate) struct Events {
-    sender: mpsc::Sender<TraceEvent>,
-    lost: Arc<AtomicU64>,
-}
+/// Where events go, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Events(pub(crate) Arc<Queue<TraceEvent>>);
 
 impl Events {
-    pub(crate) const fn new(sender: mpsc::Sender<TraceEvent>, lost: Arc<AtomicU64>) -> Self {
-        Self { sender, lost }
+    /// Sends an event, which is made only if there is room for it.
+    pub(crate) fn send(&self, event: impl FnOnce() -> TraceEvent) {
+        self.0.push(event);
     }
+}
 
-    pub(crate) fn send(&self, event: TraceEvent) {
-        if self.sender.try_send(event).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }

@@ -2,37 +2,35 @@
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use traceroute_core::{
-    Destination, Hop, Identity, Knowledge, ProbeProtocol, Protocol, Run, RunEvent, RunReport, Schedule,
+    Destination, EndReason, Hop, Knowledge, ProbeProtocol, Protocol, Run, RunEvent, RunReport, Schedule,
     TracerouteError, linger, trace,
 };
 use traceroute_icmp::IcmpProbes;
-use traceroute_packets::{Network, PacketDriver, SharedSink};
+use traceroute_packets::{Lease, Network, PacketDriver, SharedSink, Watched};
 use traceroute_udp::UdpProbes;
 
 use crate::budget::BudgetedSink;
 use crate::id::random_id;
 
 /// What the runs of a request have in common.
-#[derive(Clone)]
-pub(crate) struct Context {
-    pub(crate) network: Arc<Network>,
+pub(crate) struct Context<'a> {
+    pub(crate) network: &'a Network,
     pub(crate) sink: BudgetedSink<SharedSink>,
     pub(crate) protocol: Protocol,
     pub(crate) source: IpAddr,
     pub(crate) destination: Destination,
     pub(crate) port: u16,
     pub(crate) timeout: Duration,
-    pub(crate) knowledge: watch::Sender<Knowledge>,
-    pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) knowledge: Watched<Knowledge>,
+    pub(crate) phase: &'a Watched<Phase>,
 }
 
 /// How far a request is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     /// Runs are under way.
     Running,
@@ -40,6 +38,20 @@ pub(crate) enum Phase {
     Done,
     /// Stop, and give what was learnt.
     Stopped,
+}
+
+/// Enters a phase, unless the request is farther already.
+pub(crate) fn enter(phase: &Watched<Phase>, next: Phase) {
+    phase.change(|phase| {
+        let news = *phase < next;
+        *phase = next.max(*phase);
+        news
+    });
+}
+
+/// Waits for a phase, or a later one.
+pub(crate) async fn reached(phase: &Watched<Phase>, wanted: Phase) {
+    phase.wait(|phase| (*phase >= wanted).then_some(())).await;
 }
 
 /// A step of a run that the request passes on.
@@ -60,6 +72,11 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
+    /// Whether the run was stopped before its end.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.report.end_reason == EndReason::Interrupted
+    }
+
     /// The round trip to the destination, if that answered.
     pub(crate) fn destination_rtt(&self) -> Option<Duration> {
         let last = self.report.hops.last()?.answer.as_ref()?;
@@ -67,87 +84,102 @@ impl Finished {
     }
 }
 
-/// Does a run. `on_step` hears of every step, `on_end` of its end; then, if the run is to `listen`, late answers are
-/// booked until the request is done. Returns the result as it is after all; `None` if the run was stopped before it
-/// began.
-pub(crate) async fn run(
-    context: Context,
-    schedule: Schedule,
-    listen: bool,
-    on_step: impl FnMut(Step) + Send,
-    on_end: impl FnOnce(&Finished) + Send,
-) -> Result<Option<Finished>, TracerouteError> {
-    let Context { ref network, protocol, source, destination, port, timeout, .. } = context;
-    let lease = network.lease(protocol, source, destination, timeout);
-    let mut phase = context.phase.clone();
-    let Some(lease) = until(&mut phase, |phase| phase == Phase::Stopped, lease).await.transpose()? else {
-        return Ok(None);
-    };
-    let identity = lease.identity();
-    // Families differ only if the host's routing table is broken.
-    let mismatch = || TracerouteError::NoSourceAddress { target: destination.address };
-    let finished = match protocol {
-        Protocol::Udp => {
-            let probes = UdpProbes::new(source, port, identity).ok_or_else(mismatch)?;
-            conduct(context, identity, port, probes, schedule, listen, on_step, on_end).await
-        }
-        Protocol::Icmp => {
-            let probes = IcmpProbes::new(source, identity).ok_or_else(mismatch)?;
-            conduct(context, identity, 0, probes, schedule, listen, on_step, on_end).await
-        }
-    };
-    finished.map(Some)
+/// A run that has ended, and its result as it is after all, for one that listens: late answers are booked until the
+/// request is done.
+pub(crate) struct Ran<'a> {
+    pub(crate) finished: Finished,
+    pub(crate) listening: Option<Listening<'a>>,
 }
 
-#[expect(clippy::too_many_arguments, reason = "the one place where everything meets")]
-async fn conduct(
-    context: Context,
-    identity: Identity,
-    remote_port: u16,
-    probes: impl ProbeProtocol,
+/// A run that books late answers.
+pub(crate) type Listening<'a> = Pin<Box<dyn Future<Output = Finished> + Send + 'a>>;
+
+/// Lends a run its identity. `None` if the request is stopped before.
+pub(crate) async fn lease(context: &Context<'_>) -> Result<Option<Lease>, TracerouteError> {
+    let &Context { network, protocol, source, destination, timeout, phase, .. } = context;
+    let lease = pin!(network.lease(protocol, source, destination, timeout));
+    until(phase, Phase::Stopped, lease).await.transpose()
+}
+
+/// A run under way, whose `on_step` hears of every step, and which may then listen.
+pub(crate) fn run<'a>(
+    context: &'a Context<'a>,
+    lease: Lease,
     schedule: Schedule,
-    listen: bool,
-    on_step: impl FnMut(Step) + Send,
-    on_end: impl FnOnce(&Finished) + Send,
-) -> Result<Finished, TracerouteError> {
-    let Context { network, sink, protocol, source, destination, knowledge, mut phase, .. } = context;
+    listens: bool,
+    on_step: impl FnMut(Step) + Send + 'a,
+) -> Result<Running<'a>, TracerouteError> {
+    let &Context { protocol, source, port, .. } = context;
+    let identity = lease.identity();
+    // Families differ only if the host's routing table is broken.
+    let mismatch = TracerouteError::NoSourceAddress { target: identity.remote };
+    Ok(match protocol {
+        Protocol::Udp => {
+            let probes = UdpProbes::new(source, port, identity).ok_or(mismatch)?;
+            conduct(context, lease, port, probes, schedule, listens, on_step)
+        }
+        Protocol::Icmp => {
+            let probes = IcmpProbes::new(source, identity).ok_or(mismatch)?;
+            conduct(context, lease, 0, probes, schedule, listens, on_step)
+        }
+    })
+}
+
+/// A run that has not ended yet.
+pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result<Ran<'a>, TracerouteError>> + Send + 'a>>;
+
+/// Makes all that a run needs, and the future that does it.
+fn conduct<'a>(
+    context: &'a Context<'a>,
+    lease: Lease,
+    remote_port: u16,
+    probes: impl ProbeProtocol + 'a,
+    schedule: Schedule,
+    listens: bool,
+    on_step: impl FnMut(Step) + Send + 'a,
+) -> Running<'a> {
+    let &Context { network, protocol, source, destination, phase, .. } = context;
+    let Context { sink, knowledge, .. } = context;
     let subscription = network.subscribe(probes.flows());
     let losses = subscription.losses();
-    let sisters = listen.then(|| knowledge.subscribe());
+    let sisters = listens.then_some(knowledge);
     let observer = observer(knowledge, on_step);
     let mut run = Run::new(protocol, destination.address, schedule);
     let mut driver =
         PacketDriver::new(probes, subscription, sink, destination, network.clock(), sisters, observer);
 
-    let traced = until(&mut phase, |phase| phase == Phase::Stopped, trace(&mut run, &mut driver)).await;
-    match traced {
-        Some(Err(error)) => return Err(error),
-        Some(Ok(())) => {}
-        None => run.interrupt(),
-    }
-    let id = random_id();
-    let finished = |run: &Run| Finished {
-        id: id.clone(),
-        source: SocketAddr::new(source, identity.local),
+    let finished = move |run: &Run, id: String| Finished {
+        id,
+        source: SocketAddr::new(source, lease.identity().local),
         destination: SocketAddr::new(destination.address, remote_port),
         report: run.report(),
         drops: losses.count(),
     };
-    on_end(&finished(&run));
-    if listen {
-        // If the capture fails now, the run has its result all the same.
-        until(&mut phase, |phase| phase != Phase::Running, linger(&mut run, &mut driver)).await;
-    }
-    Ok(finished(&run))
+    Box::pin(async move {
+        let traced = until(phase, Phase::Stopped, pin!(trace(&mut run, &mut driver))).await;
+        match traced {
+            Some(Err(error)) => return Err(error),
+            Some(Ok(())) => {}
+            None => run.interrupt(),
+        }
+        let id = random_id();
+        let ended = finished(&run, id.clone());
+        let listen = async move {
+            // If the capture fails now, the run has its result all the same.
+            until(phase, Phase::Done, pin!(linger(&mut run, &mut driver))).await;
+            finished(&run, id)
+        };
+        Ok(Ran { finished: ended, listening: listens.then(|| Box::pin(listen) as Listening<'a>) })
+    })
 }
 
 /// Passes on what a run has done and learnt.
 fn observer(
-    knowledge: watch::Sender<Knowledge>,
+    knowledge: &Watched<Knowledge>,
     mut on_step: impl FnMut(Step) + Send,
 ) -> impl FnMut(&mut Run) + Send {
     move |run| {
-        knowledge.send_if_modified(|shared| shared.merge(run.knowledge()));
+        knowledge.change(|shared| shared.merge(run.knowledge()));
         while let Some(event) = run.poll_event() {
             match event {
                 RunEvent::Sent(probe) => on_step(Step::Sent(probe.ttl)),
@@ -166,16 +198,12 @@ fn observer(
     }
 }
 
-/// What `work` returns, unless the phase becomes one that ends it first.
-async fn until<T>(
-    phase: &mut watch::Receiver<Phase>,
-    ends: impl Fn(Phase) -> bool,
-    work: impl Future<Output = T>,
-) -> Option<T> {
+/// What `work` returns, unless the request enters `end` first. `work` is pinned elsewhere: a future that takes another
+/// keeps it twice.
+async fn until<T>(phase: &Watched<Phase>, end: Phase, work: impl Future<Output = T> + Unpin) -> Option<T> {
     tokio::select! {
         biased;
-        // The sender lives as long as the request.
-        _ = phase.wait_for(|phase| ends(*phase)) => None,
+        () = reached(phase, end) => None,
         result = work => Some(result),
     }
 }

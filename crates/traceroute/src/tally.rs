@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use traceroute_core::{
     EndToEnd, RequestDestination, RequestSource, Results, RunResult, Traceroute, TracerouteError,
 };
@@ -14,18 +13,11 @@ use crate::id::random_id;
 use crate::request::Request;
 use crate::run::Finished;
 
-/// How a run or probe ended.
-pub(crate) enum Ended {
-    Run { index: usize, outcome: Result<Finished, TracerouteError> },
-    Probe { index: usize, outcome: Result<Option<Duration>, TracerouteError> },
-}
-
 /// What has become of the parts of a request so far.
-pub(crate) struct Tally {
+pub(crate) struct Tally<'a> {
     pub(crate) runs: usize,
     pub(crate) probes: usize,
-    events: Events,
-    pub(crate) endings: mpsc::UnboundedReceiver<Ended>,
+    events: &'a Events,
     /// The runs that ended with a result, in the order in which they did.
     runs_ended: Vec<usize>,
     runs_failed: Failures,
@@ -56,13 +48,12 @@ impl Failures {
     }
 }
 
-impl Tally {
-    pub(crate) fn new(request: &Request, events: Events, endings: mpsc::UnboundedReceiver<Ended>) -> Self {
+impl<'a> Tally<'a> {
+    pub(crate) fn new(request: &Request, events: &'a Events) -> Self {
         Self {
             runs: request.traceroute_queries.into(),
             probes: request.e2e_queries.into(),
             events,
-            endings,
             runs_ended: Vec::new(),
             runs_failed: Failures::default(),
             rtts: Vec::new(),
@@ -85,28 +76,29 @@ impl Tally {
         }
     }
 
-    pub(crate) fn note(&mut self, ended: Ended) {
-        match ended {
-            Ended::Run { index, outcome: Ok(finished) } => {
-                debug!(run = index, end_reason = ?finished.report.end_reason, "the run ended");
-                self.runs_ended.push(index);
-                self.events.send(TraceEvent::RunFinished { run: index, result: result(finished) });
+    pub(crate) fn run_ended(&mut self, run: usize, outcome: Result<Finished, TracerouteError>) {
+        match outcome {
+            Ok(finished) => {
+                debug!(run, end_reason = ?finished.report.end_reason, "the run ended");
+                self.runs_ended.push(run);
+                self.events.send(|| TraceEvent::RunFinished { run, result: result(finished) });
             }
-            Ended::Run { index, outcome: Err(error) } => {
-                warn!(run = index, %error, "the run failed");
-                self.events.send(TraceEvent::RunFailed { run: index, reason: describe(&error) });
+            Err(error) => {
+                warn!(run, %error, "the run failed");
+                self.events.send(|| TraceEvent::RunFailed { run, reason: describe(&error) });
                 self.runs_failed.add(error);
             }
-            Ended::Probe { index, outcome } => {
-                let rtt = outcome.unwrap_or_else(|error| {
-                    warn!(probe = index, %error, "the end-to-end probe failed");
-                    self.probes_failed.add(error);
-                    None
-                });
-                self.rtts.push(rtt);
-                self.events.send(TraceEvent::EndToEnd { probe: index, rtt });
-            }
         }
+    }
+
+    pub(crate) fn probe_ended(&mut self, probe: usize, outcome: Result<Option<Duration>, TracerouteError>) {
+        let rtt = outcome.unwrap_or_else(|error| {
+            warn!(probe, %error, "the end-to-end probe failed");
+            self.probes_failed.add(error);
+            None
+        });
+        self.rtts.push(rtt);
+        self.events.send(|| TraceEvent::EndToEnd { probe, rtt });
     }
 
     pub(crate) fn results(

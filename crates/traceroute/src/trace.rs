@@ -1,17 +1,17 @@
 //! A request under way, as its owner sees it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use traceroute_core::Results;
+use traceroute_packets::{Queue, Watched};
 
 use crate::error::Error;
 use crate::event::{Events, TraceEvent};
 use crate::request::Request;
-use crate::run::Phase;
+use crate::run::{Phase, enter};
 use crate::tracer::Inner;
 use crate::work::carry_out;
 
@@ -22,9 +22,8 @@ const EVENTS: usize = 4096;
 #[derive(Debug)]
 #[must_use = "dropping a trace ends its request"]
 pub struct Trace {
-    events: mpsc::Receiver<TraceEvent>,
-    lost_events: Arc<AtomicU64>,
-    phase: watch::Sender<Phase>,
+    events: Arc<Queue<TraceEvent>>,
+    phase: Arc<Watched<Phase>>,
     task: JoinHandle<Result<Results, Error>>,
 }
 
@@ -35,31 +34,33 @@ impl Trace {
         request: Request,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        let (sender, events) = mpsc::channel(EVENTS);
-        let (phase, phases) = watch::channel(Phase::Running);
-        let lost_events = Arc::new(AtomicU64::new(0));
-        let events_out = Events::new(sender, Arc::clone(&lost_events));
-        let phase_out = phase.clone();
+        let events = Arc::new(Queue::new(EVENTS));
+        let phase = Arc::new(Watched::new(Phase::Running));
+        let events_out = Events(Arc::clone(&events));
+        let phase_out = Arc::clone(&phase);
         let task = runtime.spawn(async move {
             let _permit = permit;
-            carry_out(&tracer, request, events_out, phase_out, phases).await
+            carry_out(&tracer, &request, &events_out, &phase_out).await
         });
-        Self { events, lost_events, phase, task }
+        Self { events, phase, task }
     }
 
     /// The next thing that happens; `None` when the request has ended. Dropping the future loses no event.
     pub async fn next_event(&mut self) -> Option<TraceEvent> {
-        self.events.recv().await
+        self.events.pop().await
     }
 
     /// How many events were lost because they were not read in time.
     #[must_use]
     pub fn lost_events(&self) -> u64 {
-        self.lost_events.load(Ordering::Relaxed)
+        self.events.lost()
     }
 
     /// Waits for the end of the request and returns its results.
+    ///
+    /// Events that have not been read are discarded, and no more are made.
     pub async fn finish(mut self) -> Result<Results, Error> {
+        self.events.discard();
         match (&mut self.task).await {
             Ok(outcome) => outcome,
             Err(failure) => match failure.try_into_panic() {
@@ -71,7 +72,7 @@ impl Trace {
 
     /// Ends the request now, and returns what was learnt.
     pub async fn stop(self) -> Result<Results, Error> {
-        self.phase.send_replace(Phase::Stopped);
+        enter(&self.phase, Phase::Stopped);
         self.finish().await
     }
 }

@@ -2,62 +2,54 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{mpsc, watch};
+use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep_until};
-use traceroute_core::{Destination, EndReason, Knowledge, Results, Schedule, Ttl};
+use traceroute_core::{Destination, Results, Schedule, TracerouteError, Ttl};
+use traceroute_packets::{Lease, Watched};
 use tracing::debug;
 
 use crate::budget::BudgetedSink;
 use crate::error::{Error, InvalidRequest};
 use crate::event::{Events, TraceEvent};
 use crate::request::Request;
-use crate::run::{Context, Finished, Phase, Step, run};
-use crate::tally::{Ended, Tally};
+use crate::run::{Context, Finished, Phase, Ran, Step, enter, lease, reached, run};
+use crate::tally::Tally;
 use crate::target::{Host, not_a_host};
 use crate::tracer::Inner;
 
 /// Does what a request asks for.
 pub(crate) async fn carry_out(
     tracer: &Inner,
-    request: Request,
-    events: Events,
-    phase: watch::Sender<Phase>,
-    mut phases: watch::Receiver<Phase>,
+    request: &Request,
+    events: &Events,
+    phase: &Watched<Phase>,
 ) -> Result<Results, Error> {
-    let destination = resolve(tracer, &request, &mut phases).await?;
+    // Boxed, because a request is long done with it while it waits for answers.
+    let destination = Box::pin(resolve(tracer, request, phase)).await?;
     let source = tracer.network.source_address(request.protocol, destination, request.effective_port())?;
     debug!(target = %destination.address, %source, "tracing");
-    events.send(TraceEvent::Resolved { target: destination.address, source });
+    events.send(|| TraceEvent::Resolved { target: destination.address, source });
 
-    let (knowledge, _) = watch::channel(Knowledge::default());
     let context = Context {
-        network: Arc::clone(&tracer.network),
+        network: &tracer.network,
         sink: BudgetedSink::new(tracer.network.sink(), tracer.budget.clone()),
         protocol: request.protocol,
         source,
         destination,
         port: request.effective_port(),
         timeout: request.timeout,
-        knowledge,
-        phase: phases,
+        knowledge: Watched::default(),
+        phase,
     };
-    let (ended, endings) = mpsc::unbounded_channel();
-    let mut tally = Tally::new(&request, events.clone(), endings);
-    let parts = Parts { request: &request, context, events, ended };
-    let finished = conduct(&parts, &mut tally, &phase).await;
-    tally.results(&request, finished)
+    let mut tally = Tally::new(request, events);
+    let finished = conduct(&Parts { request, context, events }, &mut tally).await;
+    tally.results(request, finished)
 }
 
 /// The address to trace.
-async fn resolve(
-    tracer: &Inner,
-    request: &Request,
-    phases: &mut watch::Receiver<Phase>,
-) -> Result<Destination, Error> {
+async fn resolve(tracer: &Inner, request: &Request, phase: &Watched<Phase>) -> Result<Destination, Error> {
     match &request.target.host {
         Host::Address { address, zone: None } => Ok(Destination { address: *address, scope_id: 0 }),
         Host::Address { address, zone: Some(zone) } => {
@@ -70,7 +62,7 @@ async fn resolve(
         Host::Name(name) => {
             let address = tokio::select! {
                 address = tracer.resolver.resolve(&tracer.network, name, request.ipv6) => address?,
-                _ = phases.wait_for(|phase| *phase == Phase::Stopped) => return Err(Error::Stopped),
+                () = reached(phase, Phase::Stopped) => return Err(Error::Stopped),
             };
             match not_a_host(address) {
                 Some(reason) => Err(Error::ResolvedTo { name: name.clone(), address, reason }),
@@ -81,11 +73,8 @@ async fn resolve(
 }
 
 /// Starts the runs and probes, and waits until all have ended and given their results.
-async fn conduct(
-    parts: &Parts<'_>,
-    tally: &mut Tally,
-    phase: &watch::Sender<Phase>,
-) -> Vec<(usize, Finished)> {
+async fn conduct(parts: &Parts<'_>, tally: &mut Tally<'_>) -> Vec<(usize, Finished)> {
+    let phase = parts.context.phase;
     let interval = parts.request.e2e_interval();
     let mut under_way = FuturesUnordered::new();
     let mut probes_started = 0;
@@ -99,13 +88,13 @@ async fn conduct(
     under_way.extend((0..tally.runs).map(|index| parts.run(index)));
 
     let mut finished = Vec::with_capacity(tally.runs);
-    let mut stop = phase.subscribe();
     while !tally.is_complete() && !tally.is_hopeless() {
         tokio::select! {
             biased;
-            _ = stop.wait_for(|phase| *phase == Phase::Stopped) => break,
-            Some(ending) = tally.endings.recv() => tally.note(ending),
-            Some(part) = under_way.next(), if !under_way.is_empty() => finished.extend(part),
+            () = reached(phase, Phase::Stopped) => break,
+            Some(part) = under_way.next(), if !under_way.is_empty() => {
+                take(part, tally, &mut under_way, &mut finished);
+            }
             () = sleep_until(next_probe), if probes_started < tally.probes => {
                 under_way.push(parts.probe(probes_started));
                 probes_started += 1;
@@ -118,78 +107,113 @@ async fn conduct(
         return finished;
     }
     // Runs that listen for late answers give their results now.
-    phase.send_if_modified(|phase| {
-        let running = *phase == Phase::Running;
-        if running {
-            *phase = Phase::Done;
-        }
-        running
-    });
+    enter(phase, Phase::Done);
     while let Some(part) = under_way.next().await {
-        finished.extend(part);
-    }
-    while let Ok(ending) = tally.endings.try_recv() {
-        tally.note(ending);
+        take(part, tally, &mut under_way, &mut finished);
     }
     finished
 }
 
-/// A run or probe under way. A run leaves its final result behind when it is done listening.
-type Part<'a> = Pin<Box<dyn Future<Output = Option<(usize, Finished)>> + Send + 'a>>;
+/// Notes what a part of the request has come to, and begins what follows.
+fn take<'a>(
+    part: Part<'a>,
+    tally: &mut Tally<'_>,
+    under_way: &mut FuturesUnordered<Work<'a>>,
+    finished: &mut Vec<(usize, Finished)>,
+) {
+    match part {
+        Part::Begun(work) => under_way.push(work),
+        Part::RunEnded { index, outcome: Ok(Ran { finished, listening }) } => {
+            tally.run_ended(index, Ok(finished));
+            let listened = move |finished| Part::Listened { index, finished };
+            under_way.extend(listening.map(|listening| -> Work<'a> { Box::pin(listening.map(listened)) }));
+        }
+        Part::RunEnded { index, outcome: Err(error) } => tally.run_ended(index, Err(error)),
+        Part::Listened { index, finished: result } => finished.push((index, result)),
+        // Nobody knows what would have become of the probe.
+        Part::ProbeEnded { outcome: Ok(finished), .. } if finished.is_interrupted() => {}
+        Part::ProbeEnded { index, outcome } => {
+            tally.probe_ended(index, outcome.map(|finished| finished.destination_rtt()));
+        }
+        Part::NeverBegun => {}
+    }
+}
+
+/// Something of a request that is under way. Each stage is a future of its own, which is gone when the next one begins.
+type Work<'a> = Pin<Box<dyn Future<Output = Part<'a>> + Send + 'a>>;
+
+/// What became of it.
+enum Part<'a> {
+    /// A run or probe has its identity.
+    Begun(Work<'a>),
+    /// It was stopped before.
+    NeverBegun,
+    /// A run has ended.
+    RunEnded { index: usize, outcome: Result<Ran<'a>, TracerouteError> },
+    /// A run that had ended has listened until the request was done.
+    Listened { index: usize, finished: Finished },
+    /// An end-to-end probe was answered or lost.
+    ProbeEnded { index: usize, outcome: Result<Finished, TracerouteError> },
+}
 
 /// Makes the runs and probes of a request.
 struct Parts<'a> {
     request: &'a Request,
-    context: Context,
-    events: Events,
-    ended: mpsc::UnboundedSender<Ended>,
+    context: Context<'a>,
+    events: &'a Events,
 }
 
 impl Parts<'_> {
-    fn run(&self, index: usize) -> Part<'_> {
+    fn run(&self, index: usize) -> Work<'_> {
+        self.begin(
+            move |lease| self.trace(index, lease),
+            move |error| Part::RunEnded { index, outcome: Err(error) },
+        )
+    }
+
+    fn probe(&self, index: usize) -> Work<'_> {
+        self.begin(
+            move |lease| self.measure(index, lease),
+            move |error| Part::ProbeEnded { index, outcome: Err(error) },
+        )
+    }
+
+    /// Waits for an identity, with which `begun` goes on.
+    fn begin<'a>(
+        &'a self,
+        begun: impl FnOnce(Lease) -> Result<Work<'a>, TracerouteError> + Send + 'a,
+        failed: impl FnOnce(TracerouteError) -> Part<'a> + Send + 'a,
+    ) -> Work<'a> {
+        Box::pin(lease(&self.context).map(move |lease| match lease.map(|lease| lease.map(begun)) {
+            Ok(Some(Ok(work))) => Part::Begun(work),
+            Ok(None) => Part::NeverBegun,
+            Ok(Some(Err(error))) | Err(error) => failed(error),
+        }))
+    }
+
+    fn trace(&self, index: usize, lease: Lease) -> Result<Work<'_>, TracerouteError> {
         let mut schedule = Schedule::parallel(Ttl::FIRST, self.request.max_ttl, self.request.timeout);
         schedule.wait = self.request.wait;
         schedule.sounding = index == 0 && self.request.e2e_queries == 0;
         if index > 0 {
             schedule = schedule.following();
         }
-        Box::pin(async move {
-            let on_step = |step| {
-                self.events.send(match step {
-                    Step::Sent(ttl) => TraceEvent::ProbeSent { run: index, ttl },
-                    Step::Answered(hop) => TraceEvent::HopAnswered { run: index, hop },
-                    Step::Updated(hop) => TraceEvent::HopUpdated { run: index, hop },
-                });
-            };
-            let on_end = |finished: &Finished| self.end(Ended::Run { index, outcome: Ok(finished.clone()) });
-            match run(self.context.clone(), schedule, true, on_step, on_end).await {
-                Ok(finished) => finished.map(|finished| (index, finished)),
-                Err(error) => {
-                    self.end(Ended::Run { index, outcome: Err(error) });
-                    None
-                }
-            }
-        })
+        let on_step = move |step| {
+            self.events.send(|| match step {
+                Step::Sent(ttl) => TraceEvent::ProbeSent { run: index, ttl },
+                Step::Answered(hop) => TraceEvent::HopAnswered { run: index, hop },
+                Step::Updated(hop) => TraceEvent::HopUpdated { run: index, hop },
+            });
+        };
+        let running = run(&self.context, lease, schedule, true, on_step)?;
+        Ok(Box::pin(running.map(move |outcome| Part::RunEnded { index, outcome })))
     }
 
-    fn probe(&self, index: usize) -> Part<'_> {
+    fn measure(&self, index: usize, lease: Lease) -> Result<Work<'_>, TracerouteError> {
         let schedule = Schedule::single(self.request.max_ttl, self.request.timeout);
-        Box::pin(async move {
-            match run(self.context.clone(), schedule, false, |_| {}, |_| {}).await {
-                // Nobody knows what would have become of it.
-                Ok(None) => {}
-                Ok(Some(finished)) if finished.report.end_reason == EndReason::Interrupted => {}
-                Ok(Some(finished)) => {
-                    self.end(Ended::Probe { index, outcome: Ok(finished.destination_rtt()) });
-                }
-                Err(error) => self.end(Ended::Probe { index, outcome: Err(error) }),
-            }
-            None
-        })
-    }
-
-    fn end(&self, ended: Ended) {
-        // The receiver is the request that polls these parts.
-        self.ended.send(ended).unwrap_or_default();
+        let running = run(&self.context, lease, schedule, false, |_| {})?;
+        Ok(Box::pin(
+            running.map(move |outcome| Part::ProbeEnded { index, outcome: outcome.map(|ran| ran.finished) }),
+        ))
     }
 }

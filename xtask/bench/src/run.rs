@@ -9,13 +9,16 @@ use crate::error::Error;
 use crate::noise::{self, Probe};
 use crate::row::Verdict;
 use crate::tool::{self, Tool};
-use crate::{launch, machine, rows, table};
+use crate::{launch, load, machine, rows, table};
 
 /// A launcher or the whole benchmark, as the arguments ask.
 pub(crate) fn main() -> ExitCode {
     let mut words = env::args_os().skip(1).peekable();
     if words.next_if(|word| word == launch::LAUNCHER).is_some() {
         return launch::launcher(words);
+    }
+    if words.next_if(|word| word == load::LOAD).is_some() {
+        return load::main(words);
     }
     match bench(words) {
         Ok(true) => ExitCode::SUCCESS,

@@ -126,7 +126,9 @@ impl Path {
     fn silent_before(&self, distance: Ttl, probe: Ttl) -> usize {
         let sent = self.sent_at(probe);
         let between = self.numbered().filter(|(ttl, _)| (distance..probe).contains(ttl));
-        between.filter(|(_, slot)| slot.answer.is_none() && slot.sent.is_some() && slot.called < sent).count()
+        between
+            .filter(|(_, slot)| slot.answer.is_none() && slot.sent().is_some() && slot.called() < sent)
+            .count()
     }
 
     /// What this path tells about itself to runs of other flows: a barrier may stand in the way of this one only.

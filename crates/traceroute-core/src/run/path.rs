@@ -1,5 +1,6 @@
 //! What a run has sent and heard, TTL by TTL.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -19,17 +20,34 @@ pub(super) enum Booked {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slot {
+    /// `None` until the probe is sent.
+    sending: Option<Sending>,
+    /// Boxed: most slots of most runs stay empty.
+    pub(super) answer: Option<Box<ProbeResponse>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sending {
     /// When the probe was handed to the system; waits count from here.
-    pub(super) called: Option<Timestamp>,
-    /// The best that is known of when it left; `None` while unsent or refused.
-    pub(super) sent: Option<Stamp>,
-    pub(super) answer: Option<ProbeResponse>,
+    called: Timestamp,
+    /// The best that is known of when it left; `None` where the system refused it.
+    left: Option<Stamp>,
 }
 
 impl Slot {
+    /// When the probe was handed to the system.
+    pub(super) fn called(&self) -> Option<Timestamp> {
+        Some(self.sending?.called)
+    }
+
+    /// The best that is known of when it left; `None` while unsent, or refused.
+    pub(super) fn sent(&self) -> Option<Stamp> {
+        self.sending?.left
+    }
+
     /// The round trip, never zero: zero stands for a lost probe in the results.
     pub(super) fn rtt(&self) -> Option<Duration> {
-        let (sent, answer) = (self.sent?, self.answer.as_ref()?);
+        let (sent, answer) = (self.sent()?, self.answer.as_ref()?);
         Some(answer.stamp.at.saturating_since(sent.at).max(Duration::from_nanos(1)))
     }
 
@@ -80,19 +98,19 @@ impl Path {
 
     pub(super) fn mark_sent(&mut self, ttl: Ttl, now: Timestamp) {
         if let Some(slot) = self.slot_mut(ttl) {
-            slot.called = Some(now);
+            slot.sending = Some(Sending { called: now, left: None });
         }
     }
 
     /// Enters a better send time. `None` if it is not one, else whether it is the first.
     pub(super) fn improve_sent(&mut self, probe: ProbeId, stamp: Stamp) -> Option<bool> {
         let slot = self.slot_mut(probe.ttl).filter(|_| probe == ProbeId::first(probe.ttl))?;
-        slot.called?;
+        let sending = slot.sending.as_mut()?;
         if stamp.source == StampSource::User {
-            slot.called = Some(stamp.at);
+            sending.called = stamp.at;
         }
-        let Some(known) = slot.sent else {
-            slot.sent = Some(stamp);
+        let Some(known) = sending.left else {
+            sending.left = Some(stamp);
             return Some(true);
         };
         let better = stamp.source == StampSource::Kernel
@@ -101,12 +119,12 @@ impl Path {
         if !better {
             return None;
         }
-        slot.sent = Some(stamp);
+        sending.left = Some(stamp);
         Some(false)
     }
 
     pub(super) fn any_sent(&self) -> bool {
-        self.slots.iter().any(|slot| slot.sent.is_some())
+        self.slots.iter().any(|slot| slot.sent().is_some())
     }
 
     pub(super) fn is_answered(&self, ttl: Ttl) -> bool {
@@ -114,24 +132,24 @@ impl Path {
     }
 
     pub(super) fn sent_at(&self, ttl: Ttl) -> Option<Timestamp> {
-        self.slot(ttl)?.called
+        self.slot(ttl)?.called()
     }
 
     pub(super) fn lowest_unsent(&self) -> Option<Ttl> {
-        self.numbered().find(|(_, slot)| slot.called.is_none()).map(|(ttl, _)| ttl)
+        self.numbered().find(|(_, slot)| slot.called().is_none()).map(|(ttl, _)| ttl)
     }
 
     /// When the probe before `ttl` was sent, if it is still unanswered.
     pub(super) fn previous_outstanding(&self, ttl: Ttl) -> Option<Timestamp> {
         let (_, slot) = self.numbered().rfind(|(before, _)| *before < ttl)?;
-        slot.called.filter(|_| slot.answer.is_none())
+        slot.called().filter(|_| slot.answer.is_none())
     }
 
     /// When the last of the unanswered probes up to `ttl` was sent.
     pub(super) fn latest_unanswered(&self, ttl: Ttl) -> Option<Timestamp> {
         self.numbered()
-            .filter(|(at, slot)| *at <= ttl && slot.sent.is_some() && slot.answer.is_none())
-            .filter_map(|(_, slot)| slot.called)
+            .filter(|(at, slot)| *at <= ttl && slot.sent().is_some() && slot.answer.is_none())
+            .filter_map(|(_, slot)| slot.called())
             .max()
     }
 
@@ -148,14 +166,14 @@ impl Path {
         let answered =
             answer.as_ref().filter(|answer| answer.probe.is_some()).map(|answer| self.meaning(answer));
         let slot = self.slot_mut(ttl)?;
-        slot.sent?;
+        slot.sent()?;
         let booked = match answered {
             None => {
-                slot.answer = Some(response);
+                slot.answer = Some(Box::new(response));
                 Booked::New { ttl, rtt: slot.rtt().unwrap_or_default() }
             }
             Some(known) if meaning == Meaning::Destination && known != Meaning::Destination => {
-                slot.answer = Some(response);
+                slot.answer = Some(Box::new(response));
                 Booked::Replaced { ttl }
             }
             Some(_) => return self.duplicate(ttl, interface),

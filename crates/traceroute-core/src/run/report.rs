@@ -125,7 +125,7 @@ impl Path {
             Some(ending) if ending.ttl == ttl && slot.answer.is_none() => self.slot(ending.shown_by)?,
             _ => slot,
         };
-        let (sent, response) = (slot.sent?, slot.answer.as_ref()?);
+        let (sent, response) = (slot.sent()?, slot.answer.as_ref()?);
         let kernel = [sent.source, response.stamp.source] == [StampSource::Kernel; 2];
         Some(HopAnswer {
             address: response.from,

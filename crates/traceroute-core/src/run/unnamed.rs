@@ -1,5 +1,6 @@
 //! Answers that name no probe: datagrams of the target's own making.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -47,21 +48,25 @@ impl Path {
             slot.answer.take_if(|answer| answer.probe.is_none());
         }
         let farthest = usize::from(self.farthest().saturating_sub(self.first.get() - 1));
-        let open =
-            self.slots.iter_mut().skip(farthest).filter(|slot| slot.sent.is_some() && slot.answer.is_none());
+        let open = self
+            .slots
+            .iter_mut()
+            .skip(farthest)
+            .filter(|slot| slot.sent().is_some() && slot.answer.is_none());
         let mut open: Vec<&mut Slot> = open.rev().collect();
         let mut arrived = Vec::new();
         let mut answers = Vec::new();
         for answer in &self.unnamed {
-            let sent_before = |slot: &&mut Slot| slot.called.is_some_and(|called| called <= answer.stamp.at);
+            let sent_before =
+                |slot: &&mut Slot| slot.called().is_some_and(|called| called <= answer.stamp.at);
             if let Some(highest) = open.iter().position(sent_before) {
                 arrived.push(open.remove(highest));
                 answers.push(answer);
             }
         }
-        arrived.sort_by_key(|slot| slot.called);
+        arrived.sort_by_key(|slot| slot.called());
         for (slot, answer) in arrived.into_iter().zip(answers) {
-            slot.answer = Some(answer.clone());
+            slot.answer = Some(Box::new(answer.clone()));
         }
     }
 }
