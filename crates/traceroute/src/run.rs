@@ -138,7 +138,7 @@ fn conduct<'a>(
     listens: bool,
     on_step: impl FnMut(Step) + Send + 'a,
 ) -> Running<'a> {
-    let &Context { network, protocol, source, destination, phase, .. } = context;
+    let &Context { network, protocol, destination, phase, .. } = context;
     let Context { sink, knowledge, .. } = context;
     let subscription = network.subscribe(probes.flows());
     let losses = subscription.losses();
@@ -150,8 +150,8 @@ fn conduct<'a>(
 
     let finished = move |run: &Run, id: String| Finished {
         id,
-        source: SocketAddr::new(source, lease.identity().local),
-        destination: SocketAddr::new(destination.address, remote_port),
+        source: SocketAddr::new(context.source, lease.identity().local),
+        destination: SocketAddr::new(context.destination.address, remote_port),
         report: run.report(),
         drops: losses.count(),
     };

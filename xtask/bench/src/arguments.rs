@@ -8,8 +8,8 @@ use crate::error::Error;
 pub(crate) const USAGE: &str = "\
 Usage: cargo xtask bench [--runs N] [--only TEXT] [--markdown]
 
-  --runs N     Run each program N times in each row [default: 30]
-  --only TEXT  Measure only the rows whose name contains TEXT
+  --runs N     Do each experiment N times, those that take long less often [default: 30]
+  --only TEXT  Do only the experiments whose name contains TEXT
   --markdown   Print the table as docs/performance.md has it";
 
 /// What to measure and how to show it.
@@ -17,9 +17,9 @@ Usage: cargo xtask bench [--runs N] [--only TEXT] [--markdown]
 pub(crate) struct Arguments {
     /// The product's program.
     pub(crate) program: PathBuf,
-    /// How often each program runs in each row.
+    /// How often each experiment is done.
     pub(crate) runs: u32,
-    /// Part of the names of the rows to measure.
+    /// Part of the names of the experiments to do.
     pub(crate) only: String,
     pub(crate) markdown: bool,
 }

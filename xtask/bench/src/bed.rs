@@ -1,6 +1,7 @@
 //! The networks in which the programs run: a client, eight routers and a target.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use traceroute_core::Direction;
@@ -10,7 +11,7 @@ use traceroute_testnet::sim::real_time::SimulatedLink;
 use traceroute_testnet::{AddressPlan, Capture, DualStack};
 
 use crate::error::Error;
-use crate::launch::{self, Usage};
+use crate::launch::{self, Outcome};
 use crate::tool::{Family, Method, Tool};
 
 const ROUTERS: u8 = 8;
@@ -21,7 +22,7 @@ const TARGET_TTL: u8 = ROUTERS + 1;
 #[derive(Debug)]
 pub(crate) enum Bed {
     /// Real kernels, which answer at once.
-    Kernels(Chain),
+    Kernels(Rc<Chain>),
     /// A simulated network in real time, 20 ms away.
     Simulated(SimulatedLink),
 }
@@ -35,11 +36,6 @@ pub(crate) struct Sent {
 }
 
 impl Bed {
-    /// Eight kernels without ICMP rate limits.
-    pub(crate) fn kernels() -> Result<Self, Error> {
-        Ok(Self::Kernels(Chain::builder().routers(ROUTERS).build()?))
-    }
-
     /// Eight simulated routers behind a link of 20 ms one way; all other links take no time.
     pub(crate) fn simulated() -> Result<Self, Error> {
         let topology = Topology::chain(ROUTERS)
@@ -48,16 +44,16 @@ impl Bed {
         Ok(Self::Simulated(SimulatedLink::veth(topology, 1)?))
     }
 
-    /// Traces once and returns what that took, if all of the path was found.
-    pub(crate) fn trace(&self, tool: &Tool, method: Method, family: Family) -> Result<Usage, Error> {
+    /// Traces once and returns what that printed and took, if all of the path was found.
+    pub(crate) fn trace(&self, tool: &Tool, method: Method, family: Family) -> Result<Outcome, Error> {
         let path = path(family);
         let line = tool.trace(method, family, target(family));
-        let (stdout, usage) = launch::run(Some(self.client()), &line)?;
-        match first_missing(&stdout, &path) {
-            None => Ok(usage),
+        let outcome = launch::run(Some(self.client()), &line)?;
+        match first_missing(&outcome.stdout, &path) {
+            None => Ok(outcome),
             Some(missing) => {
                 let words: Vec<_> = line.iter().map(|word| word.to_string_lossy()).collect();
-                Err(Error::Incomplete { program: words.join(" "), missing, stdout })
+                Err(Error::Incomplete { program: words.join(" "), missing, stdout: outcome.stdout })
             }
         }
     }
@@ -90,13 +86,30 @@ impl Bed {
     }
 }
 
-/// The addresses that answer, from the first router to the target; both networks have the same.
-fn path(family: Family) -> Vec<IpAddr> {
-    (0..=ROUTERS).map(|link| of_family(AddressPlan::default().right(link), family)).collect()
+/// Eight kernels without ICMP rate limits.
+pub(crate) fn chain() -> Result<Chain, Error> {
+    Ok(Chain::builder().routers(ROUTERS).build()?)
 }
 
-fn target(family: Family) -> IpAddr {
+/// The addresses that answer, from the first router to the target; both networks have the same.
+pub(crate) fn path(family: Family) -> Vec<IpAddr> {
+    let mut path = routers(family);
+    path.push(target(family));
+    path
+}
+
+pub(crate) fn routers(family: Family) -> Vec<IpAddr> {
+    (0..ROUTERS).map(|link| of_family(AddressPlan::default().right(link), family)).collect()
+}
+
+pub(crate) fn target(family: Family) -> IpAddr {
     of_family(AddressPlan::default().right(ROUTERS), family)
+}
+
+/// So many addresses in a row.
+pub(crate) fn consecutive(first: Ipv4Addr, count: u32) -> Vec<IpAddr> {
+    let first = u32::from(first);
+    (first..first + count).map(|address| Ipv4Addr::from(address).into()).collect()
 }
 
 fn of_family(addresses: DualStack, family: Family) -> IpAddr {
@@ -107,7 +120,7 @@ fn of_family(addresses: DualStack, family: Family) -> IpAddr {
 }
 
 /// The first address of the path that is not printed after those before it.
-fn first_missing(stdout: &str, path: &[IpAddr]) -> Option<IpAddr> {
+pub(crate) fn first_missing(stdout: &str, path: &[IpAddr]) -> Option<IpAddr> {
     let words = stdout.split(|c: char| !(c.is_ascii_hexdigit() || c == '.' || c == ':'));
     let mut addresses = words.filter_map(|word| word.parse::<IpAddr>().ok());
     path.iter().copied().find(|expected| !addresses.any(|address| address == *expected))

@@ -49,16 +49,36 @@ pub(crate) enum Error {
         /// The launcher's last line.
         line: String,
     },
-    /// The peer is missing and cannot be installed.
+    /// A peer is missing and cannot be installed.
     #[error(
-        "Debian's traceroute is missing and apt-get cannot install it ({reason}): \
-         install the package `traceroute` and run this again"
+        "Debian's {package} is missing and apt-get cannot install it ({reason}): \
+         install the package and run this again"
     )]
     NoPeer {
-        /// Why not.
+        /// What is missing.
+        package: &'static str,
+        /// Why it cannot be had.
         reason: String,
     },
-    /// No row has the name that was asked for.
-    #[error("no row's name contains `{0}`")]
-    NoSuchRow(String),
+    /// No experiment has the name that was asked for.
+    #[error("no experiment's name contains `{0}`")]
+    NoSuchExperiment(String),
+    /// What a program printed is not what it should be.
+    #[error("`{program}` printed something unexpected ({reason}):\n{stdout}")]
+    Unreadable {
+        /// Its command line.
+        program: String,
+        /// What is wrong with it.
+        reason: String,
+        /// What it printed.
+        stdout: String,
+    },
+    /// The system refused something.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
 }

@@ -28,8 +28,15 @@ pub(crate) struct Usage {
     pub(crate) memory: u64,
 }
 
-/// Runs a command line, in a namespace if one is given, and returns what it printed and what it took.
-pub(crate) fn run(namespace: Option<&Namespace>, line: &[OsString]) -> Result<(String, Usage), Error> {
+/// What a program printed and took.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) stdout: String,
+    pub(crate) usage: Usage,
+}
+
+/// Runs a command line, in a namespace if one is given.
+pub(crate) fn run(namespace: Option<&Namespace>, line: &[OsString]) -> Result<Outcome, Error> {
     let program = || line.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
     let cannot_start = |source| Error::CannotStart { program: program(), source };
     let launcher = std::env::current_exe().map_err(cannot_start)?;
@@ -47,7 +54,7 @@ pub(crate) fn run(namespace: Option<&Namespace>, line: &[OsString]) -> Result<(S
     let (printed, last) = stdout.trim_end().rsplit_once('\n').unwrap_or(("", stdout.trim_end()));
     let usage = Usage::parse(last);
     let usage = usage.ok_or_else(|| Error::Unmeasured { program: program(), line: last.to_owned() })?;
-    Ok((printed.to_owned(), usage))
+    Ok(Outcome { stdout: printed.to_owned(), usage })
 }
 
 /// The launcher: runs a command line and then prints, on a line of its own, what it took.

@@ -1,18 +1,23 @@
-//! This program as a load: many traces of the library in one process, in the namespace it was started in.
+//! This program as a load: many traces in one namespace, by the library in one process or by a process each.
 
 mod at_once;
 mod heap;
 mod live;
+mod processes;
 
 use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::IpAddr;
-use std::process::ExitCode;
+use std::process::{Child, ExitCode, Stdio};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use traceroute::{Limits, Protocol};
+use traceroute_testnet::kernel::Namespace;
 
-pub(crate) use self::at_once::Outcome;
-pub(crate) use self::live::Cost;
+use crate::error::Error;
+use crate::launch::{self, Outcome, Usage};
+use crate::tool::Method;
 
 /// The first argument that makes this program a load; the second is an [`Order`].
 pub(crate) const LOAD: &str = "load";
@@ -20,51 +25,99 @@ pub(crate) const LOAD: &str = "load";
 /// What a load is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Order {
-    /// Prints an [`Outcome`].
-    AtOnce { protocol: Name, routers: Vec<IpAddr>, targets: Vec<IpAddr>, traces: usize, at_once: usize },
-    /// Prints a [`Cost`].
-    Live { protocol: Name, target: IpAddr, runs: usize, ttls: u8 },
+    /// Trace so many times with the library, so many `at_once`, toward the targets in turn, which are behind these
+    /// routers; the answer is an [`Answer`].
+    AtOnce { method: Method, routers: Vec<IpAddr>, targets: Vec<IpAddr>, traces: usize, at_once: usize },
+    /// Run this command line so many times at once, each to find this path; the answer is an [`Answer`].
+    Processes { line: Vec<String>, path: Vec<IpAddr>, processes: usize },
+    /// Start so many requests of one run each, wait until each has sent its probes to so many TTLs and so many are
+    /// answered, and look at them; the answer is a [`Cost`]. Then wait until the standard input ends.
+    Live { method: Method, targets: Vec<IpAddr>, runs: usize, ttls: u8, answered: u8 },
 }
 
-/// A protocol's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Name {
-    Udp,
-    Icmp,
+/// What came of many traces.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    pub(crate) traces: usize,
+    /// How many found all routers and the target, each in its place.
+    pub(crate) right: usize,
+    /// Nanoseconds from the first start to the last result.
+    pub(crate) wall: u64,
+    /// The round trips of all hops of all traces that were right, in nanoseconds.
+    pub(crate) round_trips: Vec<u64>,
 }
 
-impl From<Name> for Protocol {
-    fn from(name: Name) -> Self {
-        match name {
-            Name::Udp => Self::Udp,
-            Name::Icmp => Self::Icmp,
-        }
+/// What is there because of live runs, for all of them together.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Cost {
+    /// Allocated bytes.
+    pub(crate) heap: usize,
+    /// Open descriptors.
+    pub(crate) descriptors: usize,
+    /// Tasks of the runtime.
+    pub(crate) tasks: usize,
+}
+
+/// Lets this program carry out an order in a namespace, and returns its answer and what that took.
+pub(crate) fn run<T: DeserializeOwned>(namespace: &Namespace, order: &Order) -> Result<(T, Usage), Error> {
+    let program = std::env::current_exe().map_err(cannot_start)?;
+    let Outcome { stdout, usage } =
+        launch::run(Some(namespace), &[program.into(), LOAD.into(), written(order)?.into()])?;
+    Ok((read(&stdout)?, usage))
+}
+
+/// Lets this program carry out an order in a namespace and returns it as soon as it has answered, still alive.
+pub(crate) fn hold(namespace: &Namespace, order: &Order) -> Result<Child, Error> {
+    let program = std::env::current_exe().map_err(cannot_start)?;
+    let mut command = namespace.command(&program.to_string_lossy());
+    command.arg(LOAD).arg(written(order)?).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().map_err(cannot_start)?;
+    let mut answer = String::new();
+    if let Some(stdout) = &mut child.stdout {
+        BufReader::new(stdout).read_line(&mut answer).map_err(cannot_start)?;
     }
+    read::<Cost>(&answer).map(|_| child)
 }
 
+fn cannot_start(source: io::Error) -> Error {
+    Error::CannotStart { program: LOAD.into(), source }
+}
+
+fn written(order: &Order) -> Result<String, Error> {
+    serde_json::to_string(order).map_err(|error| unreadable(&error, String::new()))
+}
+
+fn read<T: DeserializeOwned>(answer: &str) -> Result<T, Error> {
+    serde_json::from_str(answer).map_err(|error| unreadable(&error, answer.to_owned()))
+}
+
+fn unreadable(error: &serde_json::Error, stdout: String) -> Error {
+    Error::Unreadable { program: LOAD.into(), reason: error.to_string(), stdout }
+}
+
+/// Why a load could not be carried out.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+enum Failure {
     #[error("an order was expected")]
     NoOrder,
     #[error("not an order: {0}")]
     Order(#[from] serde_json::Error),
     #[error(transparent)]
-    System(#[from] std::io::Error),
+    System(#[from] io::Error),
     #[error(transparent)]
     Request(#[from] traceroute::InvalidRequest),
     #[error(transparent)]
     Trace(#[from] traceroute::Error),
-    #[error("a trace ended before it had sent its probes")]
+    #[error("a trace ended before it had sent its probes and got its answers")]
     Ended,
+    #[error("a run did not send its probes and get its answers in {0:?}")]
+    Late(std::time::Duration),
 }
 
-/// Does what the order says and prints what came of it as JSON.
+/// The load: carries out the order and prints the answer.
 pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     match carry_out(words) {
-        Ok(json) => {
-            println!("{json}");
-            ExitCode::SUCCESS
-        }
+        Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{failure}");
             ExitCode::FAILURE
@@ -72,23 +125,43 @@ pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn carry_out(mut words: impl Iterator<Item = OsString>) -> Result<String, Failure> {
+fn carry_out(mut words: impl Iterator<Item = OsString>) -> Result<(), Failure> {
     let order = words.next().and_then(|word| word.into_string().ok()).ok_or(Failure::NoOrder)?;
-    let order: Order = serde_json::from_str(&order)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        Ok(match order {
-            Order::AtOnce { protocol, routers, targets, traces, at_once } => {
-                let outcome = at_once::measure(protocol.into(), &routers, &targets, traces, at_once).await?;
-                serde_json::to_string(&outcome)?
-            }
-            Order::Live { protocol, target, runs, ttls } => {
-                serde_json::to_string(&live::measure(protocol.into(), target, runs, ttls).await?)?
-            }
-        })
-    })
+    match serde_json::from_str(&order)? {
+        Order::AtOnce { method, routers, targets, traces, at_once } => {
+            let measured = at_once::measure(method.into(), &routers, &targets, traces, at_once);
+            print(&runtime()?.block_on(measured)?)
+        }
+        Order::Processes { line, path, processes } => print(&processes::measure(&line, &path, processes)?),
+        Order::Live { method, targets, runs, ttls, answered } => runtime()?.block_on(async {
+            let live = live::start(method.into(), &targets, runs, ttls, answered).await?;
+            print(&live.cost)?;
+            io::stdin().read_to_end(&mut Vec::new())?;
+            Ok(())
+        }),
+    }
 }
 
-fn unlimited() -> Limits {
+fn print(answer: &impl Serialize) -> Result<(), Failure> {
+    let mut stdout = io::stdout();
+    writeln!(stdout, "{}", serde_json::to_string(answer)?)?;
+    Ok(stdout.flush()?)
+}
+
+/// The runtime that `#[tokio::main]` gives a program.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+const fn unlimited() -> Limits {
     Limits { probes_per_second: None, requests: usize::MAX }
+}
+
+impl From<Method> for Protocol {
+    fn from(method: Method) -> Self {
+        match method {
+            Method::Udp => Self::Udp,
+            Method::Icmp => Self::Icmp,
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 
 use crate::error::Error;
-use crate::tool::Tool;
+use crate::tool::{PEERS, Tool};
 
 /// The machine and the programs, a line each.
 pub(crate) fn describe(ours: &Tool) -> Result<Vec<String>, Error> {
@@ -12,11 +12,14 @@ pub(crate) fn describe(ours: &Tool) -> Result<Vec<String>, Error> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let processor = processor.lines().find_map(model).unwrap_or("unknown processor").to_owned();
-    Ok(vec![
+    let mut lines = vec![
         format!("machine: {cores} cores of {processor}, Linux {}", kernel.trim()),
         format!("ours: {}", ours.name_and_version()?),
-        format!("peer: {}", Tool::Peer.name_and_version()?),
-    ])
+    ];
+    for (tool, package, _) in PEERS {
+        lines.push(format!("{package}: {}", tool.name_and_version()?));
+    }
+    Ok(lines)
 }
 
 /// The processor's name, from a line of /proc/cpuinfo.

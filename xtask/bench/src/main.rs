@@ -5,14 +5,15 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | `rows` | what is measured: the place to add a row |
-//! | `row` | what a row is, how it is measured and judged |
+//! | `experiments` | what is measured: the place to add an experiment |
+//! | `experiment` | what an experiment is, how it is measured and its rows judged |
 //! | `noise` | whether the machine is quiet enough to conclude |
 //! | `statistics` | medians and quartiles |
 //! | `table` | what is printed |
 //! | `bed` | the networks |
 //! | `tool` | the programs and their command lines |
 //! | `launch` | one run of a program: its time, CPU time and memory |
+//! | `load` | this program as a load: many traces in one process |
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks")]
 
 #[cfg(target_os = "linux")]
@@ -22,6 +23,10 @@ mod bed;
 #[cfg(target_os = "linux")]
 mod error;
 #[cfg(target_os = "linux")]
+mod experiment;
+#[cfg(target_os = "linux")]
+mod experiments;
+#[cfg(target_os = "linux")]
 mod launch;
 #[cfg(target_os = "linux")]
 mod load;
@@ -29,10 +34,6 @@ mod load;
 mod machine;
 #[cfg(target_os = "linux")]
 mod noise;
-#[cfg(target_os = "linux")]
-mod row;
-#[cfg(target_os = "linux")]
-mod rows;
 #[cfg(target_os = "linux")]
 mod run;
 #[cfg(target_os = "linux")]

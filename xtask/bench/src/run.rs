@@ -6,10 +6,11 @@ use std::process::ExitCode;
 
 use crate::arguments::{Arguments, USAGE};
 use crate::error::Error;
+use crate::experiment::Verdict;
 use crate::noise::{self, Probe};
-use crate::row::Verdict;
+use crate::statistics::Statistic;
 use crate::tool::{self, Tool};
-use crate::{launch, load, machine, rows, table};
+use crate::{experiments, launch, load, machine, table};
 
 /// A launcher or the whole benchmark, as the arguments ask.
 pub(crate) fn main() -> ExitCode {
@@ -37,28 +38,30 @@ fn bench(words: impl Iterator<Item = OsString>) -> Result<bool, Error> {
         return Ok(true);
     };
     let ours = Tool::Ours(program);
-    let mut rows = rows::rows(&ours)?;
-    rows.retain(|row| row.name.contains(&only));
-    if rows.is_empty() {
-        return Err(Error::NoSuchRow(only));
+    tool::ensure_peers()?;
+    let mut experiments = experiments::all(&ours)?;
+    experiments.retain(|experiment| experiment.name.contains(&only));
+    if experiments.is_empty() {
+        return Err(Error::NoSuchExperiment(only));
     }
-    tool::ensure_peer()?;
     let about = machine::describe(&ours)?;
 
     let mut probe = Probe::calibrate();
     let (mut lines, mut verdicts, mut failures, mut disturbed) = (Vec::new(), Vec::new(), 0, 0);
-    for row in &mut rows {
-        eprintln!("{}", row.name);
-        match row.measure(runs, &mut || probe.is_quiet()) {
-            Ok(measured) => {
-                let verdict = row.limit.judge(&measured);
-                disturbed += measured.disturbed;
-                lines.push(table::line(row, &measured, verdict));
-                verdicts.push(verdict);
+    for experiment in &mut experiments {
+        eprintln!("{}", experiment.name);
+        match experiment.measure(runs, &mut || probe.is_quiet()) {
+            Ok((measured, noise)) => {
+                disturbed += noise;
+                for (row, measured) in experiment.rows.iter().zip(&measured) {
+                    let verdict = row.limit.judge(measured);
+                    lines.push(table::line(experiment, row, measured, verdict));
+                    verdicts.push(verdict);
+                }
             }
             Err(error) => {
                 eprintln!("  {error}");
-                lines.push(table::failed(row));
+                lines.extend(experiment.rows.iter().map(|row| table::failed(experiment, row)));
                 failures += 1;
             }
         }
@@ -67,7 +70,8 @@ fn bench(words: impl Iterator<Item = OsString>) -> Result<bool, Error> {
     let (rendered, bullet) =
         if markdown { (table::markdown(&lines), "* ") } else { (table::text(&lines), "") };
     println!("{rendered}");
-    println!("{bullet}figures: median (lower..upper quartile) of {runs} runs of each");
+    let statistics = [Statistic::Median, Statistic::Percentile99, Statistic::Least].map(Statistic::in_words);
+    println!("{bullet}figures, of up to {runs} turns: {}", statistics.join(", "));
     for line in about {
         println!("{bullet}{line}");
     }
@@ -77,7 +81,7 @@ fn bench(words: impl Iterator<Item = OsString>) -> Result<bool, Error> {
         println!("\ntoo noisy to conclude: run this again on a quiet machine");
     }
     if missed + failures > 0 {
-        println!("\n{missed} limits missed, {failures} rows failed");
+        println!("\n{missed} limits missed, {failures} experiments failed");
     }
-    Ok(failures == 0 && verdicts.iter().all(|&verdict| verdict == Verdict::Ok))
+    Ok(failures == 0 && verdicts.iter().all(|verdict| matches!(verdict, Verdict::Ok | Verdict::Shown)))
 }

@@ -1,37 +1,47 @@
 //! What is printed: the same table as text and as Markdown.
 
-use crate::row::{Limit, Measured, Row, Unit, Verdict};
+use crate::experiment::{Experiment, Limit, Measured, Row, Unit, Verdict};
 use crate::statistics::Summary;
 
-const HEADINGS: [&str; 5] = ["what", "ours", "traceroute", "limit", "verdict"];
+const HEADINGS: [&str; 5] = ["what", "ours", "others", "limit", "verdict"];
 
 /// One line of the table.
 pub(crate) type Line = [String; 5];
 
 /// The line of a row that was measured.
-pub(crate) fn line(row: &Row, measured: &Measured, verdict: Verdict) -> Line {
-    let bound = figure(row.limit.value(measured.peer), row.unit);
+pub(crate) fn line(experiment: &Experiment, row: &Row, measured: &Measured, verdict: Verdict) -> Line {
+    let peer = measured.peers.first().map_or("-", |(name, _)| name);
+    let bound = row.limit.value(measured).map_or("-".to_owned(), |bound| figure(bound, row.unit));
     let limit = match row.limit {
-        Limit::AtMost(_) => bound,
-        Limit::AbovePeer(above) => format!("traceroute + {} = {bound}", figure(above, row.unit)),
+        Limit::AtMost(_) | Limit::None => bound,
+        Limit::AtLeast(_) => format!("at least {bound}"),
+        Limit::AbovePeer(above) => format!("{peer} + {} = {bound}", figure(above, row.unit)),
+        Limit::TimesPeer(times) => format!("{times} × {peer} = {bound}"),
     };
     let verdict = match verdict {
         Verdict::Ok => "ok",
         Verdict::Missed => "MISSED",
         Verdict::TooNoisy => "too noisy",
+        Verdict::Shown => "",
     };
+    let peers = measured.peers.iter().map(|(name, peer)| format!("{name} {}", summary(*peer, row.unit)));
     [
-        row.name.clone(),
+        name(experiment, row),
         summary(measured.ours, row.unit),
-        summary(measured.peer, row.unit),
+        peers.collect::<Vec<_>>().join("; "),
         limit,
         verdict.to_owned(),
     ]
 }
 
 /// The line of a row that could not be measured.
-pub(crate) fn failed(row: &Row) -> Line {
-    [row.name.as_str(), "-", "-", "-", "FAILED"].map(str::to_owned)
+pub(crate) fn failed(experiment: &Experiment, row: &Row) -> Line {
+    let [ours, others, limit, verdict] = ["-", "-", "-", "FAILED"].map(str::to_owned);
+    [name(experiment, row), ours, others, limit, verdict]
+}
+
+fn name(experiment: &Experiment, row: &Row) -> String {
+    format!("{}, {}", row.what, experiment.name)
 }
 
 /// Columns under each other.
@@ -53,17 +63,20 @@ pub(crate) fn markdown(lines: &[Line]) -> String {
     rendered(&HEADINGS.map(str::to_owned)) + "|---|---|---|---|---|\n" + &rows
 }
 
-/// The median, and the quartiles in brackets.
+/// The figure, and how far the samples spread in brackets.
 fn summary(summary: Summary, unit: Unit) -> String {
-    let Summary { lower, median, upper } = summary;
-    format!("{} ({}..{})", figure(median, unit), number(lower, unit), number(upper, unit))
+    let Summary { lower, figure: value, upper } = summary;
+    format!("{} ({}..{})", figure(value, unit), number(lower, unit), number(upper, unit))
 }
 
 fn figure(value: f64, unit: Unit) -> String {
     let name = match unit {
         Unit::Milliseconds => " ms",
+        Unit::Microseconds => " µs",
+        Unit::Nanoseconds => " ns",
         Unit::Megabytes => " MB",
-        Unit::Packets => "",
+        Unit::Kibibytes => " KiB",
+        Unit::Count => "",
     };
     number(value, unit) + name
 }
@@ -72,31 +85,44 @@ fn number(value: f64, unit: Unit) -> String {
     match unit {
         _ if value.is_nan() => "-".to_owned(),
         // Medians of an even number of counts may have halves.
-        Unit::Packets if value.fract() == 0.0 => format!("{value:.0}"),
-        Unit::Milliseconds | Unit::Megabytes | Unit::Packets => format!("{value:.1}"),
+        Unit::Count if value.fract() == 0.0 => format!("{value:.0}"),
+        Unit::Count => format!("{value:.1}"),
+        Unit::Nanoseconds => format!("{value:.0}"),
+        _ if value < 9.95 => format!("{value:.2}"),
+        _ => format!("{value:.1}"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::statistics::Statistic;
 
-    fn row(name: &str, unit: Unit, limit: Limit) -> Row {
-        Row { name: name.into(), unit, ours: Box::new(|| Ok(0.0)), peer: Box::new(|| Ok(0.0)), limit }
+    fn experiment(rows: Vec<Row>) -> Experiment {
+        let nothing = || Box::new(|| Ok(Vec::new()));
+        Experiment { name: "a trace".into(), rows, ours: nothing(), peers: Vec::new(), one_in: 1 }
     }
 
-    fn measured(ours: f64, peer: f64) -> Measured {
-        let around = |median| Summary { lower: median - 0.5, median, upper: median + 1.0 };
-        Measured { ours: around(ours), peer: around(peer), disturbed: 0, enough: true }
+    fn row(what: &'static str, unit: Unit, limit: Limit) -> Row {
+        Row { what, unit, statistic: Statistic::Median, limit }
     }
 
-    fn lines() -> [Line; 3] {
+    fn measured(ours: f64, peers: &[(&'static str, f64)]) -> Measured {
+        let around = |figure| Summary { lower: figure - 0.5, figure, upper: figure + 1.0 };
+        let peers = peers.iter().map(|&(name, figure)| (name, around(figure))).collect();
+        Measured { ours: around(ours), peers, enough: true }
+    }
+
+    fn lines() -> [Line; 4] {
         let time = row("time", Unit::Milliseconds, Limit::AbovePeer(5.0));
-        let packets = row("packets sent", Unit::Packets, Limit::AtMost(11.0));
+        let packets = row("packets sent", Unit::Count, Limit::AtMost(11.0));
+        let right = row("right", Unit::Count, Limit::AtLeast(200.0));
+        let experiment = experiment(Vec::new());
         [
-            line(&time, &measured(4.25, 2.0), Verdict::Ok),
-            line(&packets, &measured(12.5, 18.0), Verdict::Missed),
-            failed(&time),
+            line(&experiment, &time, &measured(4.25, &[("a", 2.0), ("b", 30.0)]), Verdict::Ok),
+            line(&experiment, &packets, &measured(12.5, &[]), Verdict::Missed),
+            line(&experiment, &right, &measured(200.0, &[]), Verdict::Ok),
+            failed(&experiment, &time),
         ]
     }
 
@@ -105,10 +131,11 @@ mod tests {
         assert_eq!(
             text(&lines()),
             "\
-what          ours               traceroute         limit                         verdict
-time          4.2 ms (3.8..5.2)  2.0 ms (1.5..3.0)  traceroute + 5.0 ms = 7.0 ms  ok
-packets sent  12.5 (12..13.5)    18 (17.5..19)      11                            MISSED
-time          -                  -                  -                             FAILED
+what                   ours                  others                                          limit                  verdict
+time, a trace          4.25 ms (3.75..5.25)  a 2.00 ms (1.50..3.00); b 30.0 ms (29.5..31.0)  a + 5.00 ms = 7.00 ms  ok
+packets sent, a trace  12.5 (12..13.5)                                                       11                     MISSED
+right, a trace         200 (199.5..201)                                                      at least 200           ok
+time, a trace          -                     -                                               -                      FAILED
 "
         );
     }
@@ -118,18 +145,19 @@ time          -                  -                  -                           
         assert_eq!(
             markdown(&lines()),
             "\
-| what | ours | traceroute | limit | verdict |
+| what | ours | others | limit | verdict |
 |---|---|---|---|---|
-| time | 4.2 ms (3.8..5.2) | 2.0 ms (1.5..3.0) | traceroute + 5.0 ms = 7.0 ms | ok |
-| packets sent | 12.5 (12..13.5) | 18 (17.5..19) | 11 | MISSED |
-| time | - | - | - | FAILED |
+| time, a trace | 4.25 ms (3.75..5.25) | a 2.00 ms (1.50..3.00); b 30.0 ms (29.5..31.0) | a + 5.00 ms = 7.00 ms | ok |
+| packets sent, a trace | 12.5 (12..13.5) |  | 11 | MISSED |
+| right, a trace | 200 (199.5..201) |  | at least 200 | ok |
+| time, a trace | - | - | - | FAILED |
 "
         );
     }
 
     #[test]
     fn what_was_not_measured_has_no_figure() {
-        assert_eq!(number(f64::NAN, Unit::Packets), "-");
+        assert_eq!(number(f64::NAN, Unit::Count), "-");
         assert_eq!(number(f64::NAN, Unit::Milliseconds), "-");
     }
 }

@@ -7,24 +7,35 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use crate::error::Error;
+use serde::{Deserialize, Serialize};
 
-const PEER: &str = "traceroute";
+use crate::error::Error;
 
 /// A program that traces.
 #[derive(Clone, Debug)]
 pub(crate) enum Tool {
     /// `datadog-traceroute`, at this path.
     Ours(PathBuf),
-    /// Debian's `traceroute`.
-    Peer,
+    /// Modern traceroute for Linux, which Debian calls `traceroute`.
+    Traceroute,
+    Mtr,
+    Scamper,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The peers: each program with the Debian package that has it, and what it calls itself.
+pub(crate) const PEERS: [(Tool, &str, &str); 3] = [
+    (Tool::Traceroute, "traceroute", "Modern traceroute for Linux"),
+    (Tool::Mtr, "mtr-tiny", "mtr "),
+    (Tool::Scamper, "scamper", "scamper version"),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Method {
     Udp,
     Icmp,
 }
+
+pub(crate) const METHODS: [Method; 2] = [Method::Udp, Method::Icmp];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
@@ -35,20 +46,44 @@ pub(crate) enum Family {
 impl Tool {
     /// The command line of one trace with one probe for each TTL, without names and end-to-end probes.
     pub(crate) fn trace(&self, method: Method, family: Family, target: IpAddr) -> Vec<OsString> {
-        let (program, options) = match self {
-            Self::Ours(path) => (path.into(), ours(method)),
-            Self::Peer => (PEER.into(), peer(method, family)),
+        let target = target.to_string();
+        let options = match self {
+            Self::Ours(_) => ours(method),
+            Self::Traceroute => traceroute(method, family),
+            Self::Mtr => mtr(method, family),
+            Self::Scamper => return self.scamper(method, target),
         };
         let options = options.iter().map(OsString::from);
-        [program].into_iter().chain(options).chain([target.to_string().into()]).collect()
+        [self.program()].into_iter().chain(options).chain([target.into()]).collect()
+    }
+
+    fn scamper(&self, method: Method, target: String) -> Vec<OsString> {
+        let trace = match method {
+            Method::Udp => "trace -P udp-paris -q 1",
+            Method::Icmp => "trace -P icmp-paris -q 1",
+        };
+        // It paces itself to 20 probes a second otherwise.
+        let options = ["-p", "10000", "-c", trace, "-i"].map(OsString::from);
+        [self.program()].into_iter().chain(options).chain([target.into()]).collect()
+    }
+
+    fn program(&self) -> OsString {
+        match self {
+            Self::Ours(path) => path.into(),
+            Self::Traceroute => "traceroute".into(),
+            Self::Mtr => "mtr".into(),
+            Self::Scamper => "scamper".into(),
+        }
     }
 
     /// The command line that only says which version this is.
     pub(crate) fn version(&self) -> [OsString; 2] {
-        match self {
-            Self::Ours(path) => [path.into(), "version".into()],
-            Self::Peer => [PEER.into(), "--version".into()],
-        }
+        let argument = match self {
+            Self::Ours(_) => "version",
+            Self::Traceroute | Self::Mtr => "--version",
+            Self::Scamper => "-v",
+        };
+        [self.program(), argument.into()]
     }
 
     /// The first line of what that says.
@@ -57,14 +92,17 @@ impl Tool {
         let output = Command::new(&program).arg(argument).stdin(Stdio::null()).output();
         let Output { status, stdout, stderr } =
             output.map_err(|source| Error::CannotStart { program: program.display().to_string(), source })?;
-        // Debian's says it on standard error.
+        // Some say it on standard error, and scamper fails when it has said it.
         let said = [stdout, stderr].concat();
         let said = String::from_utf8_lossy(&said);
-        if !status.success() {
-            let program = program.display().to_string();
-            return Err(Error::Failed { program, status, stderr: said.into_owned() });
+        match said.lines().next() {
+            Some(line) => Ok(line.trim().to_owned()),
+            None => Err(Error::Failed {
+                program: program.display().to_string(),
+                status,
+                stderr: String::new(),
+            }),
         }
-        Ok(said.lines().next().unwrap_or_default().trim().to_owned())
     }
 }
 
@@ -76,10 +114,21 @@ fn ours(method: Method) -> Vec<&'static str> {
     vec!["-q", "1", "-Q", "0", "-P", method]
 }
 
-fn peer(method: Method, family: Family) -> Vec<&'static str> {
+fn traceroute(method: Method, family: Family) -> Vec<&'static str> {
     let mut options = vec!["-n", "-q", "1"];
     options.extend((method == Method::Icmp).then_some("-I"));
     options.extend((family == Family::V6).then_some("-6"));
+    options
+}
+
+/// One report of one round, which waits for late answers for a tenth of a second instead of five.
+fn mtr(method: Method, family: Family) -> Vec<&'static str> {
+    let mut options = vec!["-n", "-r", "-c", "1", "-G", "0.1"];
+    options.extend((method == Method::Udp).then_some("-u"));
+    options.push(match family {
+        Family::V4 => "-4",
+        Family::V6 => "-6",
+    });
     options
 }
 
@@ -101,12 +150,18 @@ impl fmt::Display for Family {
     }
 }
 
-/// Installs the peer if it is missing.
-pub(crate) fn ensure_peer() -> Result<(), Error> {
-    if is_installed() {
+/// Installs the peers that are missing.
+pub(crate) fn ensure_peers() -> Result<(), Error> {
+    PEERS.iter().try_for_each(|(tool, package, name)| ensure(package, || tool.is_called(name)))?;
+    ensure("tcpdump", || Command::new("tcpdump").arg("--version").output().is_ok())
+}
+
+/// Installs a Debian package if what it has is not `there`.
+fn ensure(package: &'static str, there: impl Fn() -> bool) -> Result<(), Error> {
+    if there() {
         return Ok(());
     }
-    eprintln!("bench: Debian's traceroute is missing: installing it with apt-get");
+    eprintln!("bench: Debian's {package} is missing: installing it with apt-get");
     let apt_get = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         // Standard output is the table's.
@@ -115,18 +170,20 @@ pub(crate) fn ensure_peer() -> Result<(), Error> {
     };
     // A fresh system knows no packages; should this fail, they may be known already.
     let _ = apt_get(&["update"]);
-    let reason = match apt_get(&["install", "--yes", "--no-install-recommends", PEER]) {
+    let reason = match apt_get(&["install", "--yes", "--no-install-recommends", package]) {
         Err(error) => format!("cannot start apt-get: {error}"),
         Ok(status) if !status.success() => status.to_string(),
-        Ok(_) if is_installed() => return Ok(()),
+        Ok(_) if there() => return Ok(()),
         Ok(_) => "another program of that name is before it in PATH".to_owned(),
     };
-    Err(Error::NoPeer { reason })
+    Err(Error::NoPeer { package, reason })
 }
 
-/// Whether `traceroute` is the one that Debian calls so, not that of inetutils or busybox.
-fn is_installed() -> bool {
-    Tool::Peer.name_and_version().is_ok_and(|name| name.starts_with("Modern traceroute for Linux"))
+impl Tool {
+    /// Whether this is the program that is meant: there is a `traceroute` of inetutils and one of busybox too.
+    fn is_called(&self, name: &str) -> bool {
+        self.name_and_version().is_ok_and(|said| said.starts_with(name))
+    }
 }
 
 #[cfg(test)]
@@ -143,11 +200,23 @@ mod tests {
     }
 
     #[test]
-    fn both_send_one_probe_for_each_ttl_and_look_up_no_names() {
+    fn all_send_one_probe_for_each_ttl_and_look_up_no_names() {
         let ours = Tool::Ours("/bin/ours".into());
-        assert_eq!(line(&ours, Method::Udp, Family::V4), "/bin/ours -q 1 -Q 0 -P udp 192.0.2.1");
-        assert_eq!(line(&ours, Method::Icmp, Family::V6), "/bin/ours -q 1 -Q 0 -P icmp 2001:db8::1");
-        assert_eq!(line(&Tool::Peer, Method::Udp, Family::V4), "traceroute -n -q 1 192.0.2.1");
-        assert_eq!(line(&Tool::Peer, Method::Icmp, Family::V6), "traceroute -n -q 1 -I -6 2001:db8::1");
+        for (tool, method, family, expected) in [
+            (&ours, Method::Udp, Family::V4, "/bin/ours -q 1 -Q 0 -P udp 192.0.2.1"),
+            (&ours, Method::Icmp, Family::V6, "/bin/ours -q 1 -Q 0 -P icmp 2001:db8::1"),
+            (&Tool::Traceroute, Method::Udp, Family::V4, "traceroute -n -q 1 192.0.2.1"),
+            (&Tool::Traceroute, Method::Icmp, Family::V6, "traceroute -n -q 1 -I -6 2001:db8::1"),
+            (&Tool::Mtr, Method::Udp, Family::V4, "mtr -n -r -c 1 -G 0.1 -u -4 192.0.2.1"),
+            (&Tool::Mtr, Method::Icmp, Family::V6, "mtr -n -r -c 1 -G 0.1 -6 2001:db8::1"),
+            (
+                &Tool::Scamper,
+                Method::Icmp,
+                Family::V4,
+                "scamper -p 10000 -c trace -P icmp-paris -q 1 -i 192.0.2.1",
+            ),
+        ] {
+            assert_eq!(line(tool, method, family), expected);
+        }
     }
 }

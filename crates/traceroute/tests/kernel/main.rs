@@ -1,5 +1,6 @@
 //! Whole requests over this host's kernel, in network namespaces. Needs root, iproute2 and nftables.
 
+mod at_once;
 mod identities;
 mod links;
 mod namespaces;

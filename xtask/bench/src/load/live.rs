@@ -1,61 +1,73 @@
-//! What live runs cost: memory, descriptors and tasks, while they wait for answers.
+//! Many runs that wait for answers.
 
 use std::fs;
+use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
-use traceroute::{Protocol, Request, TraceEvent, Tracer};
+use tokio::time::timeout;
+use traceroute::{Protocol, Request, Trace, TraceEvent, Tracer};
 
-use super::{Failure, heap, unlimited};
+use super::{Cost, Failure, heap, unlimited};
 
-/// What is there because of the live runs, for all of them together.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Cost {
-    /// Allocated bytes.
-    pub(crate) heap: usize,
-    /// Open descriptors.
-    pub(crate) descriptors: usize,
-    /// Tasks of the runtime.
-    pub(crate) tasks: usize,
+/// How long it may take until all runs have got what they are to wait for.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How long they then wait.
+const TIMEOUT_MS: i64 = 600_000;
+
+/// Runs that wait, as long as this lives.
+pub(super) struct Live {
+    pub(super) cost: Cost,
+    _traces: Vec<Trace>,
+    _tracer: Tracer,
 }
 
-/// Starts so many runs, a request each, and looks at them when each has sent its probes to all of `ttls`.
-pub(super) async fn measure(
+pub(super) async fn start(
     protocol: Protocol,
-    target: IpAddr,
+    targets: &[IpAddr],
     runs: usize,
     ttls: u8,
-) -> Result<Cost, Failure> {
+    answered: u8,
+) -> Result<Live, Failure> {
     let tracer = Tracer::builder().limits(unlimited()).build().await?;
-    let request = || {
-        let builder = Request::builder(target.to_string()).protocol(protocol).timeout_ms(60_000);
-        builder.traceroute_queries(1).e2e_queries(0).max_ttl(ttls).build()
-    };
-    let before = now()?;
     let mut traces = Vec::with_capacity(runs);
-    for _ in 0..runs {
-        traces.push(tracer.start(request()?)?);
+    let before = now()?;
+    for target in targets.iter().cycle().take(runs) {
+        let request = Request::builder(target.to_string()).protocol(protocol).timeout_ms(TIMEOUT_MS);
+        let request = request.traceroute_queries(1).e2e_queries(0).max_ttl(ttls).build()?;
+        traces.push(tracer.start(request)?);
     }
-    for trace in &mut traces {
-        let mut sent = 0;
-        while sent < ttls {
-            match trace.next_event().await {
-                Some(TraceEvent::ProbeSent { .. }) => sent += 1,
-                Some(_) => {}
-                None => return Err(Failure::Ended),
-            }
+    let ready = async {
+        for trace in &mut traces {
+            await_events(trace, ttls, answered).await?;
         }
-    }
+        Ok::<_, Failure>(())
+    };
+    timeout(READY_WITHIN, ready).await.map_err(|_| Failure::Late(READY_WITHIN))??;
     let after = now()?;
-    Ok(Cost {
+    let cost = Cost {
         heap: after.heap.saturating_sub(before.heap),
         descriptors: after.descriptors.saturating_sub(before.descriptors),
         tasks: after.tasks.saturating_sub(before.tasks),
-    })
+    };
+    Ok(Live { cost, _traces: traces, _tracer: tracer })
 }
 
-fn now() -> Result<Cost, Failure> {
+/// Waits until a trace has sent and got so much.
+async fn await_events(trace: &mut Trace, mut to_send: u8, mut to_get: u8) -> Result<(), Failure> {
+    while to_send > 0 || to_get > 0 {
+        match trace.next_event().await {
+            Some(TraceEvent::ProbeSent { .. }) => to_send = to_send.saturating_sub(1),
+            Some(TraceEvent::HopAnswered { .. }) => to_get = to_get.saturating_sub(1),
+            Some(_) => {}
+            None => return Err(Failure::Ended),
+        }
+    }
+    Ok(())
+}
+
+fn now() -> io::Result<Cost> {
     Ok(Cost {
         heap: heap::live(),
         descriptors: fs::read_dir("/proc/self/fd")?.count(),

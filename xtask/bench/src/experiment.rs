@@ -1,0 +1,298 @@
+//! What an experiment is, how it is measured, and how its rows of the table are judged.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::statistics::{Statistic, Summary};
+
+/// How many times as often as it is to be quiet the machine may be noisy.
+const PATIENCE: u32 = 20;
+/// How long to wait when it is.
+const PAUSE: Duration = Duration::from_millis(50);
+/// However seldom something is measured, it is so often.
+const FEWEST_TURNS: u32 = 3;
+
+/// Something that is done again and again, by the product and by its peers, and the figures that come of it.
+pub(crate) struct Experiment {
+    /// What is done, where.
+    pub(crate) name: String,
+    /// What is measured each time.
+    pub(crate) rows: Vec<Row>,
+    /// Does it once with the product.
+    pub(crate) ours: Sampler,
+    pub(crate) peers: Vec<Peer>,
+    /// Only one of so many turns is taken, because each takes long.
+    pub(crate) one_in: u32,
+}
+
+/// One figure of an experiment.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    /// What is measured.
+    pub(crate) what: &'static str,
+    pub(crate) unit: Unit,
+    /// What is made of all samples.
+    pub(crate) statistic: Statistic,
+    pub(crate) limit: Limit,
+}
+
+/// Something to compare with.
+pub(crate) struct Peer {
+    pub(crate) name: &'static str,
+    /// Does the same once.
+    pub(crate) sampler: Sampler,
+    /// It takes part in one of so many turns, because it is slow.
+    pub(crate) one_in: u32,
+}
+
+/// Does something once and returns the samples of each row; none where it has no such figure.
+pub(crate) type Sampler = Box<dyn FnMut() -> Result<Vec<Vec<f64>>, Error>>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Milliseconds,
+    Microseconds,
+    Nanoseconds,
+    /// 1,000,000 bytes.
+    Megabytes,
+    /// 1,024 bytes.
+    Kibibytes,
+    Count,
+}
+
+/// How far our figure is good. Those that refer to a peer mean the first one that has such a figure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Limit {
+    AtMost(f64),
+    AtLeast(f64),
+    /// At most so much more than the peer's.
+    AbovePeer(f64),
+    /// At most so many times the peer's.
+    TimesPeer(f64),
+    /// For orientation.
+    None,
+}
+
+/// What was measured for a row.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Measured {
+    pub(crate) ours: Summary,
+    /// By the peer's name, those that have such a figure.
+    pub(crate) peers: Vec<(&'static str, Summary)>,
+    /// Whether there were quiet turns enough.
+    pub(crate) enough: bool,
+}
+
+/// What a row's figures say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Ok,
+    Missed,
+    TooNoisy,
+    /// There is no limit.
+    Shown,
+}
+
+/// The samples of one program, row by row.
+struct Collected(Vec<Vec<f64>>);
+
+impl Collected {
+    fn new(rows: usize) -> Self {
+        Self(vec![Vec::new(); rows])
+    }
+
+    fn add(&mut self, samples: Vec<Vec<f64>>) {
+        for (all, new) in self.0.iter_mut().zip(samples) {
+            all.extend(new);
+        }
+    }
+}
+
+impl Experiment {
+    /// Lets all take turns until the machine was `quiet` before and after so many turns as `runs` says, or too often not.
+    /// Returns what was measured for each row, and how often the machine was too noisy, so that a turn did not count.
+    pub(crate) fn measure(
+        &mut self,
+        runs: u32,
+        quiet: &mut impl FnMut() -> bool,
+    ) -> Result<(Vec<Measured>, u32), Error> {
+        let turns = (runs / self.one_in).max(runs.min(FEWEST_TURNS));
+        // The first run of a program finds cold caches.
+        (self.ours)()?;
+        for peer in &mut self.peers {
+            (peer.sampler)()?;
+        }
+        let mut ours = Collected::new(self.rows.len());
+        let mut peers: Vec<_> = self.peers.iter().map(|_| Collected::new(self.rows.len())).collect();
+        let (mut counted, mut disturbed) = (0, 0);
+        let mut is_quiet = quiet();
+        while counted < turns && disturbed < turns.saturating_mul(PATIENCE) {
+            if !is_quiet {
+                disturbed += 1;
+                thread::sleep(PAUSE);
+                is_quiet = quiet();
+                continue;
+            }
+            let (new, new_of_peers) = self.take_turn(counted)?;
+            is_quiet = quiet();
+            if is_quiet {
+                ours.add(new);
+                peers.iter_mut().zip(new_of_peers).for_each(|(all, new)| all.add(new));
+                counted += 1;
+            }
+        }
+        let enough = counted == turns;
+        let measured = self.rows.iter().enumerate().map(|(index, row)| {
+            let of_peers = self.peers.iter().zip(&peers).filter(|(_, samples)| !samples.0[index].is_empty());
+            Measured {
+                ours: row.statistic.of(&ours.0[index]),
+                peers: of_peers.map(|(peer, all)| (peer.name, row.statistic.of(&all.0[index]))).collect(),
+                enough,
+            }
+        });
+        Ok((measured.collect(), disturbed))
+    }
+
+    /// One run of each; whoever comes second finds what the first one left behind, so they change places.
+    fn take_turn(&mut self, number: u32) -> Result<(Vec<Vec<f64>>, Vec<Vec<Vec<f64>>>), Error> {
+        let first = if number % 2 == 0 { Some((self.ours)()?) } else { None };
+        let mut of_peers = Vec::with_capacity(self.peers.len());
+        for peer in &mut self.peers {
+            of_peers.push(if number % peer.one_in == 0 { (peer.sampler)()? } else { Vec::new() });
+        }
+        let ours = match first {
+            Some(ours) => ours,
+            None => (self.ours)()?,
+        };
+        Ok((ours, of_peers))
+    }
+}
+
+impl Limit {
+    /// The limit as a number, if there is one.
+    pub(crate) fn value(self, measured: &Measured) -> Option<f64> {
+        let peer = || measured.peers.first().map_or(f64::NAN, |(_, peer)| peer.figure);
+        match self {
+            Self::AtMost(value) | Self::AtLeast(value) => Some(value),
+            Self::AbovePeer(above) => Some(peer() + above),
+            Self::TimesPeer(times) => Some(peer() * times),
+            Self::None => None,
+        }
+    }
+
+    pub(crate) fn judge(self, measured: &Measured) -> Verdict {
+        let ours = measured.ours.figure;
+        let Some(limit) = self.value(measured) else { return Verdict::Shown };
+        let good = if matches!(self, Self::AtLeast(_)) { ours >= limit } else { ours <= limit };
+        match (measured.enough, good) {
+            (false, _) => Verdict::TooNoisy,
+            (true, true) => Verdict::Ok,
+            (true, false) => Verdict::Missed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    fn measured(ours: f64, peer: f64) -> Measured {
+        let summary = |figure| Summary { lower: figure - 1.0, figure, upper: figure + 1.0 };
+        Measured { ours: summary(ours), peers: vec![("peer", summary(peer))], enough: true }
+    }
+
+    #[test]
+    fn our_figure_is_judged() {
+        assert_eq!(Limit::AtMost(5.0).judge(&measured(5.0, 1.0)), Verdict::Ok);
+        assert_eq!(Limit::AtMost(5.0).judge(&measured(5.1, 9.0)), Verdict::Missed);
+        assert_eq!(Limit::AtLeast(5.0).judge(&measured(5.0, 1.0)), Verdict::Ok);
+        assert_eq!(Limit::AtLeast(5.0).judge(&measured(4.9, 9.0)), Verdict::Missed);
+        assert_eq!(Limit::AbovePeer(5.0).judge(&measured(6.9, 2.0)), Verdict::Ok);
+        assert_eq!(Limit::AbovePeer(5.0).judge(&measured(7.1, 2.0)), Verdict::Missed);
+        assert_eq!(Limit::TimesPeer(2.0).judge(&measured(3.9, 2.0)), Verdict::Ok);
+        assert_eq!(Limit::TimesPeer(2.0).judge(&measured(4.1, 2.0)), Verdict::Missed);
+        assert_eq!(Limit::None.judge(&measured(4.1, 2.0)), Verdict::Shown);
+    }
+
+    #[test]
+    fn noise_forbids_both_verdicts() {
+        for ours in [1.0, 100.0] {
+            let noisy = Measured { enough: false, ..measured(ours, 1.0) };
+            assert_eq!(Limit::AtMost(5.0).judge(&noisy), Verdict::TooNoisy);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_missed() {
+        assert_eq!(Limit::AtMost(5.0).judge(&measured(f64::NAN, 1.0)), Verdict::Missed);
+        assert_eq!(Limit::AtLeast(5.0).judge(&measured(f64::NAN, 1.0)), Verdict::Missed);
+        let alone = Measured { peers: Vec::new(), ..measured(1.0, 1.0) };
+        assert_eq!(Limit::TimesPeer(5.0).judge(&alone), Verdict::Missed);
+    }
+
+    /// Measures an experiment of two rows four times, the slow peer in every other turn, on a machine that is quiet when
+    /// `quiet` says so; also in which order they ran.
+    fn measure(quiet: &[bool]) -> (Vec<Measured>, u32, String) {
+        let order = Rc::new(RefCell::new(String::new()));
+        let sampler = |name: char, mut figures: std::vec::IntoIter<f64>| -> Sampler {
+            let order = Rc::clone(&order);
+            Box::new(move || {
+                order.borrow_mut().push(name);
+                Ok(vec![vec![figures.next().unwrap_or(3.0)], Vec::new()])
+            })
+        };
+        let row = |what| Row {
+            what,
+            unit: Unit::Milliseconds,
+            statistic: Statistic::Median,
+            limit: Limit::AtMost(5.0),
+        };
+        let mut experiment = Experiment {
+            name: "an experiment".into(),
+            rows: vec![row("one"), row("two")],
+            ours: sampler('o', vec![1000.0, 1.0, 2.0].into_iter()),
+            peers: vec![
+                Peer { name: "peer", sampler: sampler('p', vec![1000.0].into_iter()), one_in: 1 },
+                Peer { name: "slow", sampler: sampler('s', vec![].into_iter()), one_in: 2 },
+            ],
+            one_in: 1,
+        };
+        let mut quiet = quiet.iter();
+        let (measured, disturbed) =
+            experiment.measure(4, &mut || quiet.next().copied().unwrap_or(true)).unwrap();
+        let order = order.borrow().clone();
+        (measured, disturbed, order)
+    }
+
+    #[test]
+    fn all_run_by_turns_and_the_first_runs_do_not_count() {
+        let (measured, disturbed, order) = measure(&[]);
+        assert_eq!(order, "ops ops po ops po".replace(' ', ""));
+        assert_eq!(measured[0].ours, Statistic::Median.of(&[1.0, 2.0, 3.0, 3.0]));
+        let peers = [("peer", [3.0; 4].as_slice()), ("slow", &[3.0; 2])];
+        assert_eq!(measured[0].peers, peers.map(|(name, samples)| (name, Statistic::Median.of(samples))));
+        assert!(measured[1].ours.figure.is_nan() && measured[1].peers.is_empty());
+        assert!(measured.iter().all(|measured| measured.enough));
+        assert_eq!(disturbed, 0);
+    }
+
+    #[test]
+    fn a_turn_counts_only_between_two_quiet_moments() {
+        // Noise before the first turn and after the second.
+        let (measured, disturbed, order) = measure(&[false, true, true, false]);
+        assert_eq!(order, "ops ops po po ops po".replace(' ', ""));
+        assert_eq!(measured[0].ours, Statistic::Median.of(&[1.0, 3.0, 3.0, 3.0]));
+        assert_eq!((disturbed, measured[0].enough), (2, true));
+    }
+
+    #[test]
+    fn patience_ends() {
+        let (measured, disturbed, order) = measure(&[false; 100]);
+        assert_eq!(order, "ops");
+        assert_eq!((disturbed, measured[0].enough), (80, false));
+    }
+}

@@ -1,0 +1,106 @@
+//! Many traces at one time in one process, over one target and over many.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+
+use traceroute_testnet::kernel::Chain;
+
+use crate::bed;
+use crate::error::Error;
+use crate::experiment::{Experiment, Limit, Peer, Row, Sampler, Unit};
+use crate::load::{self, Answer, Order};
+use crate::statistics::Statistic;
+use crate::tool::{Family, METHODS, Method, Tool};
+
+/// How often one trace after the other is done, to compare with.
+const ALONE: usize = 200;
+/// Where the many targets are: the host behind the routers has all addresses of the network.
+const MANY: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 72, 0, 0), 16);
+
+pub(super) fn experiments(chain: &Rc<Chain>) -> Result<Vec<Experiment>, Error> {
+    let (network, length) = MANY;
+    chain.target().ip(&format!("route add local {network}/{length} dev lo\n"))?;
+    let first = Ipv4Addr::from(u32::from(network) + 1);
+    let one = vec![bed::target(Family::V4)];
+    let mut all = Vec::new();
+    for method in METHODS {
+        all.extend([1, 10, 100].map(|traces| experiment(chain, method, &one, "one target", traces)));
+        for traces in [200, 1000] {
+            all.push(experiment(chain, method, &one, "one target", traces));
+            all.push(experiment(chain, method, &bed::consecutive(first, traces), "as many targets", traces));
+        }
+    }
+    Ok(all)
+}
+
+fn experiment(chain: &Rc<Chain>, method: Method, targets: &[IpAddr], over: &str, traces: u32) -> Experiment {
+    let count = usize::try_from(traces).unwrap_or(usize::MAX);
+    let order = |traces, at_once| Order::AtOnce {
+        method,
+        routers: bed::routers(Family::V4),
+        targets: targets.to_vec(),
+        traces,
+        at_once,
+    };
+    let sampler = |order: Order, figures: fn(&Answer, f64) -> Vec<Vec<f64>>| -> Sampler {
+        let chain = Rc::clone(chain);
+        Box::new(move || {
+            let (answer, usage) = load::run(chain.client(), &order)?;
+            Ok(figures(&answer, usage.cpu.as_secs_f64() * 1e3))
+        })
+    };
+    let processes = Order::Processes {
+        line: words(&Tool::Traceroute.trace(method, Family::V4, bed::target(Family::V4))),
+        path: bed::path(Family::V4),
+        processes: count,
+    };
+    // A few traces have no tail, and what all of them take of the CPU is mostly the start of the process.
+    let busy = traces >= 200;
+    let row = |what, unit, statistic, limit| Row { what, unit, statistic, limit };
+    let within = |times| if busy { Limit::TimesPeer(times) } else { Limit::None };
+    Experiment {
+        name: format!("{traces} at once, {method} IPv4, {over}"),
+        rows: vec![
+            row("right", Unit::Count, Statistic::Least, Limit::AtLeast(f64::from(traces))),
+            row("time to all paths", Unit::Milliseconds, Statistic::Median, Limit::None),
+            row(
+                "CPU time of each",
+                Unit::Milliseconds,
+                Statistic::Median,
+                if traces == 1000 { Limit::AtMost(1.25) } else { Limit::None },
+            ),
+            row("RTT, median", Unit::Microseconds, Statistic::Median, within(1.1)),
+            row("RTT, 99 %", Unit::Microseconds, Statistic::Percentile99, within(2.0)),
+        ],
+        ours: sampler(order(count, count), all_figures),
+        peers: vec![
+            Peer { name: "alone", sampler: sampler(order(ALONE, 1), round_trips), one_in: 1 },
+            Peer { name: "processes of traceroute", sampler: sampler(processes, no_round_trips), one_in: 3 },
+        ],
+        one_in: if busy { 4 } else { 2 },
+    }
+}
+
+fn words(line: &[std::ffi::OsString]) -> Vec<String> {
+    line.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts, and nanoseconds of seconds")]
+fn all_figures(answer: &Answer, cpu: f64) -> Vec<Vec<f64>> {
+    let mut figures = no_round_trips(answer, cpu);
+    let round_trips: Vec<f64> = answer.round_trips.iter().map(|rtt| *rtt as f64 / 1e3).collect();
+    figures.extend([round_trips.clone(), round_trips]);
+    figures
+}
+
+fn round_trips(answer: &Answer, cpu: f64) -> Vec<Vec<f64>> {
+    let mut figures = all_figures(answer, cpu);
+    figures[..3].fill(Vec::new());
+    figures
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts, and nanoseconds of seconds")]
+fn no_round_trips(answer: &Answer, cpu: f64) -> Vec<Vec<f64>> {
+    let traces = answer.traces as f64;
+    vec![vec![answer.right as f64], vec![answer.wall as f64 / 1e6], vec![cpu / traces]]
+}

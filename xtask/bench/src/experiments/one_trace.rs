@@ -1,0 +1,114 @@
+//! One trace of one process: its time, CPU time, memory and packets.
+
+use std::rc::Rc;
+
+use crate::bed::{Bed, Sent};
+use crate::error::Error;
+use crate::experiment::{Experiment, Limit, Peer, Row, Sampler, Unit};
+use crate::launch::{self, Usage};
+use crate::statistics::Statistic;
+use crate::tool::{Family, METHODS, Method, Tool};
+
+/// The kernels answer at once; then only what the program itself does takes time.
+const KERNELS: &str = "8 kernel routers, 0 ms";
+const SIMULATED: &str = "8 simulated routers, 40 ms";
+
+/// `mtr` and `scamper` are run in so few of the turns: the former takes a second.
+const ONE_IN: u32 = 10;
+
+pub(super) fn experiments(ours: &Tool, kernels: &Rc<Bed>, simulated: &Rc<Bed>) -> Vec<Experiment> {
+    let mut all = Vec::new();
+    for (bed, place, time) in
+        [(kernels, KERNELS, Limit::AbovePeer(5.0)), (simulated, SIMULATED, Limit::AtMost(110.0))]
+    {
+        for method in METHODS {
+            all.extend([Family::V4, Family::V6].map(|family| whole(ours, bed, place, time, method, family)));
+        }
+        all.extend(METHODS.map(|method| packets(ours, bed, place, method)));
+    }
+    all.push(start_up(ours));
+    all
+}
+
+/// A trace from before the fork to after the exit.
+fn whole(ours: &Tool, bed: &Rc<Bed>, place: &str, time: Limit, method: Method, family: Family) -> Experiment {
+    let sampler = |tool: Tool| -> Sampler {
+        let bed = Rc::clone(bed);
+        Box::new(move || {
+            let Usage { wall, cpu, memory } = bed.trace(&tool, method, family)?.usage;
+            Ok(vec![vec![wall.as_secs_f64() * 1e3], vec![cpu.as_secs_f64() * 1e3], vec![megabytes(memory)]])
+        })
+    };
+    let mut peers = vec![Peer { name: "traceroute", sampler: sampler(Tool::Traceroute), one_in: 1 }];
+    if family == Family::V4 {
+        peers.push(Peer { name: "scamper", sampler: sampler(Tool::Scamper), one_in: ONE_IN });
+        peers.push(Peer { name: "mtr", sampler: sampler(Tool::Mtr), one_in: ONE_IN });
+    }
+    let row = |what, unit, limit| Row { what, unit, statistic: Statistic::Median, limit };
+    Experiment {
+        name: format!("{method} {family}, {place}"),
+        rows: vec![
+            row("time", Unit::Milliseconds, time),
+            row("CPU time", Unit::Milliseconds, Limit::AtMost(6.0)),
+            row("peak memory", Unit::Megabytes, Limit::AtMost(8.0)),
+        ],
+        ours: sampler(ours.clone()),
+        peers,
+        one_in: 1,
+    }
+}
+
+/// What a trace over IPv4 sends.
+fn packets(ours: &Tool, bed: &Rc<Bed>, place: &str, method: Method) -> Experiment {
+    let sampler = |tool: Tool| -> Sampler {
+        let bed = Rc::clone(bed);
+        Box::new(move || {
+            let Sent { packets, beyond } = bed.count(&tool, method, Family::V4)?;
+            Ok(vec![vec![f64::from(packets)], vec![f64::from(beyond)]])
+        })
+    };
+    let row = |what, limit| Row { what, unit: Unit::Count, statistic: Statistic::Median, limit };
+    Experiment {
+        name: format!("{method} IPv4, {place}"),
+        rows: vec![
+            // The eight routers', the target's own and the two beyond.
+            row("packets sent", Limit::AtMost(11.0)),
+            row("packets beyond", Limit::AtMost(2.0)),
+        ],
+        ours: sampler(ours.clone()),
+        peers: vec![
+            Peer { name: "traceroute", sampler: sampler(Tool::Traceroute), one_in: 1 },
+            Peer { name: "scamper", sampler: sampler(Tool::Scamper), one_in: ONE_IN },
+            Peer { name: "mtr", sampler: sampler(Tool::Mtr), one_in: ONE_IN },
+        ],
+        one_in: 2,
+    }
+}
+
+fn start_up(ours: &Tool) -> Experiment {
+    let sampler = |tool: &Tool| -> Sampler {
+        let line = tool.version();
+        Box::new(move || Ok(vec![vec![version(&line)?.wall.as_secs_f64() * 1e3]]))
+    };
+    Experiment {
+        name: "only print the version".to_owned(),
+        rows: vec![Row {
+            what: "start-up",
+            unit: Unit::Milliseconds,
+            statistic: Statistic::Median,
+            limit: Limit::AbovePeer(5.0),
+        }],
+        ours: sampler(ours),
+        peers: vec![Peer { name: "traceroute", sampler: sampler(&Tool::Traceroute), one_in: 1 }],
+        one_in: 1,
+    }
+}
+
+fn version(line: &[std::ffi::OsString]) -> Result<Usage, Error> {
+    Ok(launch::run(None, line)?.usage)
+}
+
+/// Of bytes. A 32-bit number of kilobytes holds all memory there is.
+fn megabytes(bytes: u64) -> f64 {
+    f64::from(u32::try_from(bytes / 1000).unwrap_or(u32::MAX)) / 1000.0
+}
