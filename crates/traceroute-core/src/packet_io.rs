@@ -59,10 +59,15 @@ impl DropCounter {
 
 /// A stream of captured packets.
 pub trait Source: Send {
-    /// Waits for the next packet, which borrows the source's buffer.
+    /// Waits for the next packet, which borrows the source's buffer. `None` is the answer to
+    /// [`catch_up`](Self::catch_up).
     ///
     /// Dropping the future loses no packet.
-    fn recv(&mut self) -> impl Future<Output = Result<Captured<'_>, TracerouteError>> + Send;
+    fn recv(&mut self) -> impl Future<Output = Result<Option<Captured<'_>>, TracerouteError>> + Send;
+
+    /// Lets [`recv`](Self::recv) return `None`, once, when it has returned every packet that had arrived before this call.
+    /// Until then nobody can say of a packet that it did not come.
+    fn catch_up(&mut self);
 
     /// Counts the packets that are lost because this source is not read fast enough.
     fn drop_counter(&self) -> DropCounter {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, coop};
 use traceroute_core::{
     Captured, Demultiplexer, Direction, DropCounter, FlowKey, PacketKeys, Source, Stamp, TracerouteError,
@@ -25,17 +26,28 @@ pub struct Capture {
 struct Shared {
     runs: Mutex<Runs>,
     drops: DropCounter,
+    /// Some run wants to know when it is up to date.
+    asked: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Runs {
     next: RunId,
     index: Demultiplexer<RunId>,
-    queues: HashMap<RunId, Arc<Queue<Packet>>>,
+    queues: HashMap<RunId, Arc<Queue<Arrival>>>,
+    asking: Vec<RunId>,
     ended: Option<TracerouteError>,
 }
 
 type RunId = u64;
+
+/// What comes through a run's queue.
+#[derive(Clone, Debug)]
+enum Arrival {
+    Packet(Packet),
+    /// Every packet that was there when the run asked has come.
+    UpToDate,
+}
 
 /// A captured packet that outlives the capture's buffer.
 #[derive(Clone, Debug)]
@@ -53,7 +65,8 @@ impl Capture {
     ///
     /// Outside of a tokio runtime.
     pub fn start(source: impl Source + 'static) -> Self {
-        let shared = Arc::new(Shared { runs: Mutex::default(), drops: source.drop_counter() });
+        let shared =
+            Arc::new(Shared { runs: Mutex::default(), drops: source.drop_counter(), asked: Notify::new() });
         let task = tokio::spawn(read(source, EndOnDrop(Arc::clone(&shared)))).abort_handle();
         Self { shared, task }
     }
@@ -80,6 +93,7 @@ impl Capture {
             flows: flows.into(),
             queue,
             current: None,
+            catching_up: 0,
             drops_before: self.shared.drops.count(),
         }
     }
@@ -122,7 +136,20 @@ impl Shared {
             datagram: captured.datagram.into(),
         };
         for queue in candidates.filter_map(|run| runs.queues.get(run)) {
-            queue.push(|| packet.clone());
+            queue.push(|| Arrival::Packet(packet.clone()));
+        }
+    }
+
+    /// The runs that ask whether they are up to date.
+    fn asking(&self) -> Vec<RunId> {
+        std::mem::take(&mut self.lock().asking)
+    }
+
+    /// Answers them.
+    fn up_to_date(&self, asking: &[RunId]) {
+        let runs = self.lock();
+        for queue in asking.iter().filter_map(|run| runs.queues.get(run)) {
+            queue.insist(Arrival::UpToDate);
         }
     }
 
@@ -146,15 +173,30 @@ impl Drop for EndOnDrop {
 
 async fn read(mut source: impl Source, guard: EndOnDrop) {
     let shared = &guard.0;
+    // Those who asked before the source was told to catch up.
+    let mut asking = Vec::new();
     loop {
-        match source.recv().await {
-            Ok(captured) => {
-                trace!(?captured.direction, length = captured.datagram.len(), "captured");
-                shared.deliver(&captured);
-            }
-            Err(error) => {
-                debug!(%error, "the capture ended");
-                return shared.end(error);
+        let caught_up = tokio::select! {
+            biased;
+            packet = source.recv() => match packet {
+                Ok(Some(captured)) => {
+                    trace!(?captured.direction, length = captured.datagram.len(), "captured");
+                    shared.deliver(&captured);
+                    false
+                }
+                Ok(None) => true,
+                Err(error) => {
+                    debug!(%error, "the capture ended");
+                    return shared.end(error);
+                }
+            },
+            () = shared.asked.notified(), if asking.is_empty() => true,
+        };
+        if caught_up {
+            shared.up_to_date(&asking);
+            asking = shared.asking();
+            if !asking.is_empty() {
+                source.catch_up();
             }
         }
         // A flood of packets must not keep the runs from running.
@@ -168,8 +210,10 @@ pub struct Subscription {
     shared: Arc<Shared>,
     run: RunId,
     flows: Box<[FlowKey]>,
-    queue: Arc<Queue<Packet>>,
+    queue: Arc<Queue<Arrival>>,
     current: Option<Packet>,
+    /// How many answers to [`catch_up`](Source::catch_up) are to come.
+    catching_up: u32,
     drops_before: u64,
 }
 
@@ -178,7 +222,7 @@ pub struct Subscription {
 pub struct Losses {
     capture: Arc<Shared>,
     before: u64,
-    queue: Arc<Queue<Packet>>,
+    queue: Arc<Queue<Arrival>>,
 }
 
 impl Losses {
@@ -202,17 +246,34 @@ impl Subscription {
 }
 
 impl Source for Subscription {
-    async fn recv(&mut self) -> Result<Captured<'_>, TracerouteError> {
-        let Some(packet) = self.queue.pop().await else {
-            return Err(self.shared.lock().ended.clone().unwrap_or(TracerouteError::CaptureEnded));
+    async fn recv(&mut self) -> Result<Option<Captured<'_>>, TracerouteError> {
+        let packet = loop {
+            match self.queue.pop().await {
+                Some(Arrival::Packet(packet)) => break self.current.insert(packet),
+                Some(Arrival::UpToDate) => {
+                    self.catching_up -= 1;
+                    // One that was asked for later says more.
+                    if self.catching_up == 0 {
+                        return Ok(None);
+                    }
+                }
+                None => {
+                    return Err(self.shared.lock().ended.clone().unwrap_or(TracerouteError::CaptureEnded));
+                }
+            }
         };
-        let packet = self.current.insert(packet);
-        Ok(Captured {
+        Ok(Some(Captured {
             direction: packet.direction,
             stamp: packet.stamp,
             interface: packet.interface,
             datagram: &packet.datagram,
-        })
+        }))
+    }
+
+    fn catch_up(&mut self) {
+        self.catching_up += 1;
+        self.shared.lock().asking.push(self.run);
+        self.shared.asked.notify_one();
     }
 }
 

@@ -1,8 +1,8 @@
 //! The driver of all raw methods: a method, a source of captured packets and a sink.
 
 use traceroute_core::{
-    Destination, Direction, Event, Knowledge, MAX_PROBE_LEN, ProbeId, ProbeProtocol, Run, Sink, Source,
-    Stamp, Timestamp, TracerouteDriver, TracerouteError,
+    Captured, Destination, Direction, Event, Knowledge, MAX_PROBE_LEN, ProbeId, ProbeProtocol, Run, Sink,
+    Source, Stamp, Timestamp, TracerouteDriver, TracerouteError,
 };
 
 use tokio::time::sleep_until;
@@ -92,27 +92,25 @@ where
         loop {
             tokio::select! {
                 biased;
-                captured = source.recv() => {
-                    let captured = captured?;
-                    match captured.direction {
-                        Direction::Sent => {
-                            if let Some(probe) = protocol.match_sent(&captured) {
-                                return Ok(Event::Sent { probe, stamp: captured.stamp });
-                            }
-                        }
-                        Direction::Received => {
-                            if let Some(response) = protocol.match_reply(&captured) {
-                                return Ok(Event::Reply(response));
-                            }
+                captured = source.recv() => match captured? {
+                    Some(captured) => {
+                        if let Some(event) = recognise(protocol, &captured) {
+                            return Ok(event);
                         }
                     }
-                }
+                    None if expired => return Ok(Event::Deadline),
+                    None => {}
+                },
                 knowledge = learn(*sisters, *known) => {
                     *known = knowledge;
                     return Ok(Event::Learnt(knowledge));
                 }
-                () = &mut deadline, if !expired => expired = true,
-                () = drained(), if expired => return Ok(Event::Deadline),
+                // The time for an answer is over only if none waits to be read: the process may have been stopped, or have
+                // a thousand other runs to care for.
+                () = &mut deadline, if !expired => {
+                    expired = true;
+                    source.catch_up();
+                }
             }
         }
     }
@@ -122,11 +120,11 @@ where
     }
 }
 
-/// Lets the capture hand over what has arrived: where the process was stopped or starved, the time for an answer may seem
-/// to be over though the answer waits to be read.
-async fn drained() {
-    for _ in 0..2 {
-        tokio::task::yield_now().await;
+/// What a captured packet means to the run.
+fn recognise(protocol: &impl ProbeProtocol, captured: &Captured<'_>) -> Option<Event> {
+    match captured.direction {
+        Direction::Sent => Some(Event::Sent { probe: protocol.match_sent(captured)?, stamp: captured.stamp }),
+        Direction::Received => protocol.match_reply(captured).map(Event::Reply),
     }
 }
 

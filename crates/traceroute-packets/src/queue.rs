@@ -45,6 +45,15 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Adds an item though the queue be full, unless it is closed.
+    pub fn insist(&self, item: T) {
+        let mut state = self.lock();
+        if !state.closed {
+            state.items.push_back(item);
+            wake(state);
+        }
+    }
+
     /// Ends the queue. The items in it can still be read.
     pub fn close(&self) {
         let mut state = self.lock();

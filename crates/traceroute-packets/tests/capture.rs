@@ -16,21 +16,30 @@ const LOCAL: [u8; 4] = [192, 0, 2, 1];
 struct Script {
     packets: mpsc::UnboundedReceiver<Result<Vec<u8>, TracerouteError>>,
     current: Vec<u8>,
+    catching_up: bool,
     drops: DropCounter,
 }
 
 impl Source for Script {
-    async fn recv(&mut self) -> Result<Captured<'_>, TracerouteError> {
+    async fn recv(&mut self) -> Result<Option<Captured<'_>>, TracerouteError> {
+        if self.catching_up && self.packets.is_empty() {
+            self.catching_up = false;
+            return Ok(None);
+        }
         match self.packets.recv().await {
             Some(packet) => self.current = packet?,
             None => std::future::pending().await,
         }
-        Ok(Captured {
+        Ok(Some(Captured {
             direction: Direction::Received,
             stamp: Stamp::kernel(Timestamp::ZERO),
             interface: 1,
             datagram: &self.current,
-        })
+        }))
+    }
+
+    fn catch_up(&mut self) {
+        self.catching_up = true;
     }
 
     fn drop_counter(&self) -> DropCounter {
@@ -48,7 +57,7 @@ impl Lab {
     fn new() -> Self {
         let (packets, queue) = mpsc::unbounded_channel();
         let drops = DropCounter::default();
-        let source = Script { packets: queue, current: Vec::new(), drops: drops.clone() };
+        let source = Script { packets: queue, current: Vec::new(), catching_up: false, drops: drops.clone() };
         Self { capture: Capture::start(source), packets, drops }
     }
 
@@ -70,7 +79,7 @@ fn flow(local: u16) -> FlowKey {
 }
 
 async fn next(subscription: &mut Subscription) -> Vec<u8> {
-    subscription.recv().await.expect("a packet").datagram.to_vec()
+    subscription.recv().await.expect("the capture lives").expect("a packet").datagram.to_vec()
 }
 
 #[tokio::test]
@@ -84,6 +93,38 @@ async fn each_run_gets_its_own_packets() {
     assert_eq!(next(&mut second).await, answer(61_002));
     assert_eq!(next(&mut second).await, answer(61_001));
     assert_eq!(next(&mut first).await, answer(61_000));
+}
+
+#[tokio::test]
+async fn a_run_that_catches_up_gets_what_has_arrived_first() {
+    let lab = Lab::new();
+    let mut first = lab.capture.subscribe(&[flow(61_000)]);
+    let mut second = lab.capture.subscribe(&[flow(61_001)]);
+    // The capture has not read them yet: it is a task of this very thread.
+    lab.answer(61_000);
+    lab.answer(61_001);
+    lab.answer(61_000);
+    first.catch_up();
+    assert_eq!(next(&mut first).await, answer(61_000));
+    first.catch_up();
+    second.catch_up();
+    assert_eq!(next(&mut first).await, answer(61_000));
+    assert_eq!(first.recv().await, Ok(None), "both questions, one answer");
+    assert_eq!(next(&mut second).await, answer(61_001));
+    assert_eq!(second.recv().await, Ok(None));
+
+    lab.answer(61_000);
+    assert_eq!(next(&mut first).await, answer(61_000), "nobody asked");
+    // However full the queue is.
+    (0..200).for_each(|_| lab.answer(61_000));
+    second.catch_up();
+    assert_eq!(second.recv().await, Ok(None), "all two hundred were read");
+    first.catch_up();
+    for _ in 0..128 {
+        next(&mut first).await;
+    }
+    assert_eq!(first.recv().await, Ok(None));
+    assert_eq!(first.losses().count(), 200 - 128);
 }
 
 #[tokio::test]

@@ -75,23 +75,31 @@ fn time_exceeded(ttl: u8, probe: &[u8]) -> Vec<u8> {
 struct Answers {
     routers: Routers,
     current: Vec<u8>,
+    catching_up: bool,
 }
 
 impl Source for Answers {
-    async fn recv(&mut self) -> Result<Captured<'_>, TracerouteError> {
+    async fn recv(&mut self) -> Result<Option<Captured<'_>>, TracerouteError> {
         loop {
             let answer = self.routers.answers.lock().expect("not poisoned").pop_front();
             if let Some(answer) = answer {
                 self.current = answer;
-                return Ok(Captured {
+                return Ok(Some(Captured {
                     direction: Direction::Received,
                     stamp: Stamp::kernel(Timestamp::ZERO),
                     interface: 1,
                     datagram: &self.current,
-                });
+                }));
+            }
+            if std::mem::take(&mut self.catching_up) {
+                return Ok(None);
             }
             self.routers.news.notified().await;
         }
+    }
+
+    fn catch_up(&mut self) {
+        self.catching_up = true;
     }
 }
 
@@ -127,7 +135,7 @@ async fn tracer(routers: u8) -> Tracer {
     let mut bits = 0_u64;
     let network = Network::assemble(Parts {
         clock: Clock::since(Instant::now()),
-        source: Answers { routers: routers.clone(), current: Vec::new() },
+        source: Answers { routers: routers.clone(), current: Vec::new(), catching_up: false },
         sink: routers,
         host: Client,
         blocks: Blocks { ports: 60_000..=64_095, echo_ids: 1..=4096 },

@@ -97,11 +97,9 @@ impl Tool {
         let said = String::from_utf8_lossy(&said);
         match said.lines().next() {
             Some(line) => Ok(line.trim().to_owned()),
-            None => Err(Error::Failed {
-                program: program.display().to_string(),
-                status,
-                stderr: String::new(),
-            }),
+            None => {
+                Err(Error::Failed { program: program.display().to_string(), status, stderr: String::new() })
+            }
         }
     }
 }

@@ -84,7 +84,7 @@ impl Attachment {
                 arrival: None,
             }),
         });
-        let source = SimSource { shared: Arc::clone(&shared), current: Vec::new() };
+        let source = SimSource { shared: Arc::clone(&shared), current: Vec::new(), catching_up: false };
         (source, SimSink { shared }, recorder)
     }
 }
@@ -94,6 +94,7 @@ impl Attachment {
 pub struct SimSource {
     shared: Arc<Shared>,
     current: Vec<u8>,
+    catching_up: bool,
 }
 
 /// The raw socket of a simulated network's client. Clones send into the same network.
@@ -152,7 +153,7 @@ impl State {
 }
 
 impl Source for SimSource {
-    async fn recv(&mut self) -> Result<Captured<'_>, TracerouteError> {
+    async fn recv(&mut self) -> Result<Option<Captured<'_>>, TracerouteError> {
         let shared = &self.shared;
         let (direction, at) = loop {
             let next = {
@@ -160,6 +161,9 @@ impl Source for SimSource {
                 if let Some((direction, at, datagram)) = state.take(shared.now(), &shared.recorder) {
                     self.current = datagram;
                     break (direction, at);
+                }
+                if std::mem::take(&mut self.catching_up) {
+                    return Ok(None);
                 }
                 state.network.next_event()
             };
@@ -173,7 +177,11 @@ impl Source for SimSource {
             }
         };
         let stamp = Stamp { at, source: shared.stamps };
-        Ok(Captured { direction, stamp, interface: 1, datagram: &self.current })
+        Ok(Some(Captured { direction, stamp, interface: 1, datagram: &self.current }))
+    }
+
+    fn catch_up(&mut self) {
+        self.catching_up = true;
     }
 }
 

@@ -10,7 +10,9 @@ use socket2::{Domain, SockFilter, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep};
-use traceroute_core::{Captured, Direction, DropCounter, Operation, Source, Stamp, TracerouteError};
+use traceroute_core::{
+    Captured, Direction, DropCounter, Operation, Source, Stamp, StampSource, Timestamp, TracerouteError,
+};
 use traceroute_wire::bpf::Program;
 use tracing::debug;
 
@@ -33,11 +35,16 @@ pub(super) struct LinuxCapture {
     wall_clock: WallClock,
     buffer: Box<[u8; BUFFER_LEN]>,
     drops: DropCounter,
+    /// When somebody asked to be told that all packets until then were read.
+    catching_up: Option<Timestamp>,
+    /// A packet in the buffer that came after that.
+    kept: Option<Seen>,
     /// After the socket: fields are dropped in this order.
     closing: BackgroundClose,
 }
 
 /// A packet whose bytes are in the buffer.
+#[derive(Clone, Copy, Debug)]
 struct Seen {
     direction: Direction,
     stamp: Stamp,
@@ -63,6 +70,8 @@ impl LinuxCapture {
             wall_clock: WallClock::new(read_clocks(clock)),
             buffer: Box::new([0; BUFFER_LEN]),
             drops: DropCounter::default(),
+            catching_up: None,
+            kept: None,
             closing,
         })
     }
@@ -114,9 +123,16 @@ impl LinuxCapture {
         }
     }
 
-    async fn next(&mut self) -> io::Result<Seen> {
+    /// The next packet; `None` when all that had come before [`catch_up`](Source::catch_up) have been returned.
+    async fn next(&mut self) -> io::Result<Option<Seen>> {
+        if let Some(seen) = self.kept.take() {
+            return Ok(Some(seen));
+        }
         loop {
-            let result = {
+            let result = if self.catching_up.is_some() {
+                // The runtime may not have noticed yet that there is something to read.
+                sys::receive(self.socket.get_ref().as_fd(), &mut self.buffer[..])
+            } else {
                 // No system call as long as the socket is not known to be empty.
                 let mut ready = self.socket.readable().await?;
                 let result = sys::receive(self.socket.get_ref().as_fd(), &mut self.buffer[..]);
@@ -127,12 +143,24 @@ impl LinuxCapture {
             };
             match result {
                 Ok(received) => {
-                    if let Some(packet) = self.describe(&received) {
-                        return Ok(packet);
+                    let Some(seen) = self.describe(&received) else { continue };
+                    if self
+                        .catching_up
+                        .take_if(|asked| seen.stamp.source == StampSource::Kernel && seen.stamp.at > *asked)
+                        .is_some()
+                    {
+                        self.kept = Some(seen);
+                        return Ok(None);
                     }
+                    return Ok(Some(seen));
                 }
                 Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => self.count_drops(),
+                    Some(libc::EAGAIN) => {
+                        self.count_drops();
+                        if self.catching_up.take().is_some() {
+                            return Ok(None);
+                        }
+                    }
                     // An interface that went down, or a signal.
                     Some(libc::ENETDOWN | libc::EINTR) => {}
                     // What the kernel could not hand out this time is lost, but no end of the capture.
@@ -151,10 +179,18 @@ impl Drop for LinuxCapture {
 }
 
 impl Source for LinuxCapture {
-    async fn recv(&mut self) -> Result<Captured<'_>, TracerouteError> {
-        let Seen { direction, stamp, interface, len } =
-            self.next().await.map_err(|error| refused(Operation::Capture, &error))?;
-        Ok(Captured { direction, stamp, interface, datagram: &self.buffer[..len] })
+    async fn recv(&mut self) -> Result<Option<Captured<'_>>, TracerouteError> {
+        let next = self.next().await.map_err(|error| refused(Operation::Capture, &error))?;
+        Ok(next.map(|Seen { direction, stamp, interface, len }| Captured {
+            direction,
+            stamp,
+            interface,
+            datagram: &self.buffer[..len],
+        }))
+    }
+
+    fn catch_up(&mut self) {
+        self.catching_up = Some(self.clock.now());
     }
 
     fn drop_counter(&self) -> DropCounter {

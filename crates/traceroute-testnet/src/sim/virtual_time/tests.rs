@@ -23,7 +23,7 @@ fn network() -> Network {
 }
 
 async fn next(source: &mut SimSource) -> (Direction, Stamp, Vec<u8>) {
-    let captured = source.recv().await.unwrap();
+    let captured = source.recv().await.unwrap().unwrap();
     (captured.direction, captured.stamp, captured.datagram.to_vec())
 }
 
