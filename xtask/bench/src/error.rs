@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 
 /// Why something could not be measured.
@@ -58,6 +59,17 @@ pub(crate) enum Error {
         /// Why not.
         reason: String,
     },
+    /// A file or directory of criterion's cannot be read, or not be removed.
+    #[error("cannot read or remove `{}`: {source}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What criterion wrote is not what it should be.
+    #[error("criterion's figures are not as expected: {0}")]
+    Estimates(#[from] serde_json::Error),
     /// No row has the name that was asked for.
     #[error("no row's name contains `{0}`")]
     NoSuchRow(String),
