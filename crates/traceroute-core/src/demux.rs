@@ -1,9 +1,12 @@
 //! The demultiplexer: which runs a captured packet can concern, found by hash whatever their number.
 
 use alloc::vec::Vec;
+use core::hash::Hash;
 use core::net::IpAddr;
+use core::{mem, slice};
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use traceroute_wire::{Datagram, IcmpMessage, Quoted, Udp, protocol};
 
 use crate::{Captured, Direction, FlowKey, Protocol};
@@ -85,8 +88,15 @@ impl PacketKeys {
 /// The index of live flows. `T` is whatever the owner finds a run by; a run may have several flows.
 #[derive(Debug)]
 pub struct Demultiplexer<T> {
-    by_flow: HashMap<ByFlow, Vec<T>>,
-    by_label: HashMap<ByLabel, Vec<T>>,
+    by_flow: HashMap<ByFlow, Runs<T>>,
+    by_label: HashMap<ByLabel, Runs<T>>,
+}
+
+/// The runs with one key: nearly always one, which then lies in the table itself.
+#[derive(Debug)]
+enum Runs<T> {
+    One(T),
+    Many(Vec<T>),
 }
 
 impl<T> Default for Demultiplexer<T> {
@@ -99,8 +109,8 @@ impl<T: PartialEq + Clone> Demultiplexer<T> {
     /// Adds a flow of the run `run`.
     pub fn insert(&mut self, key: &FlowKey, run: T) {
         let (flow, label) = keys(key);
-        self.by_flow.entry(flow).or_default().push(run.clone());
-        self.by_label.entry(label).or_default().push(run);
+        insert(&mut self.by_flow, flow, run.clone());
+        insert(&mut self.by_label, label, run);
     }
 
     /// Removes a flow of the run `run`.
@@ -113,9 +123,9 @@ impl<T: PartialEq + Clone> Demultiplexer<T> {
     /// The runs that a packet with these keys can concern, each once. Whether it really does is for the run's method
     /// to say.
     pub fn candidates(&self, keys: &PacketKeys) -> impl Iterator<Item = &T> {
-        let by_flow = self.by_flow.get(&keys.flow).map(Vec::as_slice).unwrap_or_default();
+        let by_flow = self.by_flow.get(&keys.flow).map(Runs::as_slice).unwrap_or_default();
         let by_label =
-            keys.label.and_then(|label| self.by_label.get(&label)).map(Vec::as_slice).unwrap_or_default();
+            keys.label.and_then(|label| self.by_label.get(&label)).map(Runs::as_slice).unwrap_or_default();
         by_flow.iter().chain(by_label.iter().filter(|run| !by_flow.contains(run)))
     }
 }
@@ -125,11 +135,89 @@ fn keys(key: &FlowKey) -> (ByFlow, ByLabel) {
     (ByFlow { protocol, local, remote }, ByLabel { protocol, remote, label })
 }
 
-fn remove<K: Eq + core::hash::Hash, T: PartialEq>(index: &mut HashMap<K, Vec<T>>, key: &K, run: &T) {
-    if let Some(runs) = index.get_mut(key) {
-        runs.retain(|candidate| candidate != run);
-        if runs.is_empty() {
-            index.remove(key);
+fn insert<K: Eq + Hash, T>(index: &mut HashMap<K, Runs<T>>, key: K, run: T) {
+    match index.entry(key) {
+        Entry::Vacant(entry) => {
+            entry.insert(Runs::One(run));
         }
+        Entry::Occupied(mut entry) => entry.get_mut().push(run),
+    }
+}
+
+fn remove<K: Eq + Hash, T: PartialEq>(index: &mut HashMap<K, Runs<T>>, key: &K, run: &T) {
+    if index.get_mut(key).is_some_and(|runs| runs.remove(run)) {
+        index.remove(key);
+    }
+}
+
+impl<T> Runs<T> {
+    fn as_slice(&self) -> &[T] {
+        match self {
+            Self::One(run) => slice::from_ref(run),
+            Self::Many(runs) => runs,
+        }
+    }
+
+    fn push(&mut self, run: T) {
+        match mem::replace(self, Self::Many(Vec::new())) {
+            Self::One(first) => *self = Self::Many(alloc::vec![first, run]),
+            Self::Many(mut runs) => {
+                runs.push(run);
+                *self = Self::Many(runs);
+            }
+        }
+    }
+}
+
+impl<T: PartialEq> Runs<T> {
+    /// Whether none is left.
+    fn remove(&mut self, run: &T) -> bool {
+        match self {
+            Self::One(only) => only == run,
+            Self::Many(runs) => {
+                runs.retain(|candidate| candidate != run);
+                runs.is_empty()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv4Addr;
+
+    use super::*;
+
+    fn flow(local: u16, label: u32) -> FlowKey {
+        FlowKey { protocol: Protocol::Udp, local, remote: Ipv4Addr::new(192, 0, 2, 1).into(), label }
+    }
+
+    /// The runs that a quote of this flow's probe can concern.
+    fn found(index: &Demultiplexer<u8>, key: &FlowKey) -> Vec<u8> {
+        let (flow, label) = keys(key);
+        let mut found: Vec<u8> =
+            index.candidates(&PacketKeys { flow, label: Some(label) }).copied().collect();
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn runs_that_share_a_key_are_all_found_until_they_are_removed() {
+        let flows = [flow(1, 7), flow(2, 7), flow(3, 7)];
+        let mut index = Demultiplexer::default();
+        for (flow, run) in flows.iter().zip(1..) {
+            index.insert(flow, run);
+        }
+        assert_eq!(found(&index, &flow(2, 7)), [1, 2, 3], "each once");
+        assert_eq!(found(&index, &flow(2, 8)), [2], "by flow");
+        assert_eq!(found(&index, &flow(4, 7)), [1, 2, 3], "by label");
+
+        index.remove(&flows[1], &2);
+        assert_eq!(found(&index, &flow(2, 7)), [1, 3]);
+        index.remove(&flows[0], &9);
+        assert_eq!(found(&index, &flow(1, 8)), [1], "another run is not removed");
+        index.remove(&flows[0], &1);
+        index.remove(&flows[2], &3);
+        assert!(index.by_flow.is_empty() && index.by_label.is_empty());
     }
 }

@@ -9,10 +9,14 @@ use alloc::collections::VecDeque;
 use core::net::IpAddr;
 use core::time::Duration;
 
+use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
 use traceroute_wire::Timestamp;
 
+use self::locals::{Block, Locals};
 use crate::Protocol;
+
+mod locals;
 
 /// How long a released identity is not lent again. Replies later than that are not seen in practice: routers hold
 /// packets for seconds.
@@ -78,11 +82,14 @@ type Spent = (u16, IpAddr, u32);
 /// The pool is pure: it is told the time, and given the random bits.
 #[derive(Debug)]
 pub struct IdentityPool {
-    first: u16,
-    len: u16,
+    block: Block,
+    /// Where a target that no run goes to begins.
     next: u16,
+    /// Until when; at most one for each local of the block.
     held_elsewhere: HashMap<u16, Timestamp>,
     live: HashSet<Taken>,
+    /// The free locals of each target that is live.
+    free: HashMap<IpAddr, Locals>,
     spent: HashSet<Spent>,
     quarantine: VecDeque<(Timestamp, Spent)>,
 }
@@ -94,11 +101,11 @@ impl IdentityPool {
     pub fn new(first: u16, len: u16, start: u16) -> Self {
         let len = len.clamp(1, u16::MAX - first + u16::from(first > 0));
         Self {
-            first,
-            len,
+            block: Block { first, len },
             next: start % len,
             held_elsewhere: HashMap::new(),
             live: HashSet::new(),
+            free: HashMap::new(),
             spent: HashSet::new(),
             quarantine: VecDeque::new(),
         }
@@ -107,7 +114,7 @@ impl IdentityPool {
     /// How many runs toward one target can be live at one time.
     #[must_use]
     pub const fn capacity(&self) -> u16 {
-        self.len
+        self.block.len
     }
 
     /// Lends an identity toward `remote`, the local that was lent longest ago first. `None` when all locals are live
@@ -119,23 +126,23 @@ impl IdentityPool {
         mut entropy: impl FnMut() -> u64,
     ) -> Option<Identity> {
         self.end_quarantine(now);
-        self.held_elsewhere.retain(|_, until| *until > now);
-        let (local, nonce) = (0..self.len)
-            .map(|step| self.local_at(step))
-            .filter(|local| {
-                !self.held_elsewhere.contains_key(local) && !self.live.contains(&(*local, remote))
-            })
-            .find_map(|local| Some((local, self.fresh_nonce(local, remote, &mut entropy)?)))?;
-        self.next = (local - self.first + 1) % self.len;
-        self.live.insert((local, remote));
+        let Self { block, next, held_elsewhere, live, free, spent, .. } = self;
+        let locals = free.entry(remote).or_insert_with(|| Locals::all(*block, *next));
+        let lent = locals.lend(*block, |local| {
+            if held_elsewhere.get(&local).is_some_and(|until| *until > now) {
+                return None;
+            }
+            fresh_nonce(spent, local, remote, &mut entropy)
+        });
+        let Some((local, nonce)) = lent else {
+            if locals.is_all_of(*block) {
+                free.remove(&remote);
+            }
+            return None;
+        };
+        *next = block.offset_behind(local);
+        live.insert((local, remote));
         Some(Identity { local, remote, nonce })
-    }
-
-    /// A nonce that is not in quarantine. `None` where that is hard to find, because nearly all are.
-    fn fresh_nonce(&self, local: u16, remote: IpAddr, entropy: &mut impl FnMut() -> u64) -> Option<Nonce> {
-        (0..DRAWS)
-            .map(|_| Nonce::from_entropy(entropy(), entropy()))
-            .find(|nonce| !self.spent.contains(&(local, remote, nonce.header_label(remote))))
     }
 
     /// Takes an identity back and puts it into quarantine.
@@ -149,7 +156,16 @@ impl IdentityPool {
 
     /// Takes an identity back that was never used on the wire.
     pub fn give_up(&mut self, identity: &Identity) {
-        self.live.remove(&(identity.local, identity.remote));
+        let &Identity { local, remote, .. } = identity;
+        if !self.live.remove(&(local, remote)) {
+            return;
+        }
+        if let Entry::Occupied(mut locals) = self.free.entry(remote) {
+            locals.get_mut().take_back(local);
+            if locals.get().is_all_of(self.block) {
+                locals.remove();
+            }
+        }
     }
 
     /// Does not lend this local for a while: somebody else on this host holds the port.
@@ -160,7 +176,7 @@ impl IdentityPool {
     /// Whether an identity toward `remote` is lent out, and so will come back.
     #[must_use]
     pub fn is_live_toward(&self, remote: IpAddr) -> bool {
-        self.live.iter().any(|(_, live)| *live == remote)
+        self.free.contains_key(&remote)
     }
 
     /// How many identities are lent out.
@@ -175,11 +191,6 @@ impl IdentityPool {
         self.spent.len()
     }
 
-    fn local_at(&self, step: u16) -> u16 {
-        let offset = (u32::from(self.next) + u32::from(step)) % u32::from(self.len);
-        self.first + u16::try_from(offset).unwrap_or_default()
-    }
-
     fn end_quarantine(&mut self, now: Timestamp) {
         while let Some((until, spent)) = self.quarantine.front() {
             if *until > now {
@@ -189,6 +200,18 @@ impl IdentityPool {
             self.quarantine.pop_front();
         }
     }
+}
+
+/// A nonce that is not in quarantine. `None` where that is hard to find, because nearly all are.
+fn fresh_nonce(
+    spent: &HashSet<Spent>,
+    local: u16,
+    remote: IpAddr,
+    entropy: &mut impl FnMut() -> u64,
+) -> Option<Nonce> {
+    (0..DRAWS)
+        .map(|_| Nonce::from_entropy(entropy(), entropy()))
+        .find(|nonce| !spent.contains(&(local, remote, nonce.header_label(remote))))
 }
 
 impl Identity {
@@ -273,6 +296,44 @@ mod tests {
         pool.avoid(65_535, Timestamp::ZERO);
         assert_eq!(pool.lease(REMOTE, Timestamp::ZERO, || 1), None);
         assert!(pool.lease(REMOTE, Timestamp::ZERO + HELD_ELSEWHERE, || 1).is_some());
+    }
+
+    #[test]
+    fn what_is_returned_twice_is_lent_once() {
+        let mut pool = IdentityPool::new(61_000, 3, 0);
+        let mut entropy = counter();
+        let [first, _second] =
+            [(); 2].map(|()| pool.lease(REMOTE, Timestamp::ZERO, &mut entropy).expect("free"));
+        pool.give_up(&first);
+        pool.release(&first, Timestamp::ZERO);
+        assert_eq!(pool.live(), 1);
+        let locals = [(); 3]
+            .map(|()| pool.lease(REMOTE, Timestamp::ZERO, &mut entropy).map(|identity| identity.local));
+        assert_eq!(locals, [Some(61_002), Some(61_000), None]);
+    }
+
+    #[test]
+    fn a_target_is_live_until_the_last_identity_is_returned() {
+        let mut pool = IdentityPool::new(61_000, 3, 0);
+        let mut entropy = counter();
+        assert!(!pool.is_live_toward(REMOTE));
+        let identities = [(); 2].map(|()| pool.lease(REMOTE, Timestamp::ZERO, &mut entropy).expect("free"));
+        assert!(!pool.is_live_toward(OTHER));
+        for identity in &identities {
+            assert!(pool.is_live_toward(REMOTE));
+            pool.release(identity, Timestamp::ZERO);
+        }
+        assert!(!pool.is_live_toward(REMOTE));
+    }
+
+    #[test]
+    fn a_target_toward_which_nothing_can_be_lent_is_not_live() {
+        let mut pool = IdentityPool::new(61_000, 2, 0);
+        for local in [61_000, 61_001] {
+            pool.avoid(local, Timestamp::ZERO);
+        }
+        assert_eq!(pool.lease(REMOTE, Timestamp::ZERO, || 1), None);
+        assert!(!pool.is_live_toward(REMOTE));
     }
 
     #[test]

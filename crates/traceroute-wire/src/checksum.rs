@@ -7,7 +7,7 @@
 use core::net::IpAddr;
 use core::ops::{Add, Neg, Sub};
 
-const MODULUS: u32 = 0xffff;
+const MODULUS: u64 = 0xffff;
 
 /// A sum of 16-bit words modulo 65,535.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -21,14 +21,15 @@ impl Sum {
     }
 
     /// The sum of the big-endian words of `bytes`; an odd last byte counts as the high half of a word.
+    ///
+    /// 65,536 leaves 1 when divided by 65,535, so a number leaves what the sum of its words does: two are added at once.
     #[must_use]
     pub fn bytes(bytes: &[u8]) -> Self {
-        let mut words = bytes.chunks_exact(2);
-        let mut sum: u64 = words.by_ref().map(|word| u64::from(u16::from_be_bytes([word[0], word[1]]))).sum();
-        if let [last] = words.remainder() {
-            sum += u64::from(*last) << 8;
-        }
-        Self::reduced(sum)
+        let (pairs, rest) = bytes.as_chunks::<4>();
+        let sum: u64 = pairs.iter().map(|pair| u64::from(u32::from_be_bytes(*pair))).sum();
+        let mut last = [0; 4];
+        last[..rest.len()].copy_from_slice(rest);
+        Self::reduced(sum + u64::from(u32::from_be_bytes(last)))
     }
 
     /// The sum of an address's words.
@@ -52,9 +53,8 @@ impl Sum {
         self.0
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "reduced below 65,535 first")]
     fn reduced(sum: u64) -> Self {
-        Self((sum % u64::from(MODULUS)) as u16)
+        Self((sum % MODULUS) as u16)
     }
 }
 
@@ -62,7 +62,9 @@ impl Add for Sum {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self::reduced(u64::from(self.0) + u64::from(other.0))
+        let (sum, carried) = self.0.overflowing_add(other.0);
+        // What is carried is worth 65,536, and so is one.
+        Self::word(sum.wrapping_add(carried.into()))
     }
 }
 
@@ -70,7 +72,7 @@ impl Neg for Sum {
     type Output = Self;
 
     fn neg(self) -> Self {
-        Self::reduced(u64::from(MODULUS) - u64::from(self.0))
+        Self::word(!self.0)
     }
 }
 
@@ -102,6 +104,13 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_datagram_of_the_greatest_words_does_not_overflow() {
+        assert_eq!(Sum::bytes(&alloc::vec![0xff; 65_535]), Sum::word(0xff00), "an odd last byte");
+        assert_eq!(Sum::word(0xfffe) + Sum::word(0xfffe), Sum::word(0xfffd));
+        assert_eq!(Sum::word(0xfffe) + Sum::word(1), Sum::default());
+    }
+
+    #[test]
     fn both_zeros_are_one() {
         assert_eq!(Sum::word(0xffff), Sum::word(0));
         assert_eq!(Sum::bytes(&[0xff, 0xff]), Sum::default());
@@ -112,6 +121,12 @@ mod tests {
         #[test]
         fn subtraction_undoes_addition(a: u16, b: u16) {
             prop_assert_eq!(Sum::word(a) + Sum::word(b) - Sum::word(b), Sum::word(a));
+        }
+
+        #[test]
+        fn addition_is_modulo_65535(a: u16, b: u16) {
+            let sum = (u32::from(a) + u32::from(b)) % 0xffff;
+            prop_assert_eq!(u32::from((Sum::word(a) + Sum::word(b)).value()), sum);
         }
 
         #[test]

@@ -1,45 +1,15 @@
 //! Reading a packet allocates nothing.
 
+#[path = "support/allocations.rs"]
+mod allocations;
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::hint::black_box;
 
+use allocations::allocations;
 use support::{ICMP, ICMPV6, UDP, V4, V6, icmp, ip, ipv6, object, structure, udp_segment};
 use traceroute_wire::icmp::{echo_request_sum, write_echo_request};
 use traceroute_wire::{Datagram, Endpoints, IcmpMessage, Quoted, Sum, Udp, udp};
-
-thread_local! {
-    // Of this thread only: the test harness allocates in others.
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: every call is passed on to the system's allocator as it is; counting neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promises are those that the system's allocator asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above; the pointer came from the system's allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-/// How many allocations `work` makes.
-fn allocations(work: impl FnOnce()) -> usize {
-    let before = ALLOCATIONS.get();
-    work();
-    ALLOCATIONS.get() - before
-}
 
 fn read(bytes: &[u8]) {
     let Some(datagram) = Datagram::parse(bytes) else { return };

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 
 /// Why something could not be measured.
@@ -65,7 +66,7 @@ pub(crate) enum Error {
     NoSuchExperiment(String),
     /// What a program printed is not what it should be.
     #[error("`{program}` printed something unexpected ({reason}):\n{stdout}")]
-    Unreadable {
+    Unexpected {
         /// Its command line.
         program: String,
         /// What is wrong with it.
@@ -81,4 +82,15 @@ pub(crate) enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A file or directory of criterion's cannot be read, or not be removed.
+    #[error("cannot read or remove `{}`: {source}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What criterion wrote is not what it should be.
+    #[error("criterion's figures are not as expected: {0}")]
+    Estimates(#[from] serde_json::Error),
 }

@@ -110,6 +110,11 @@ impl Collected {
 }
 
 impl Experiment {
+    /// What the table calls a row.
+    pub(crate) fn name_of(&self, row: &Row) -> String {
+        format!("{}, {}", row.what, self.name)
+    }
+
     /// Lets all take turns until the machine was `quiet` before and after so many turns as `runs` says, or too often not.
     /// Returns what was measured for each row, and how often the machine was too noisy, so that a turn did not count.
     pub(crate) fn measure(

@@ -92,7 +92,7 @@ fn read<T: DeserializeOwned>(answer: &str) -> Result<T, Error> {
 }
 
 fn unreadable(error: &serde_json::Error, stdout: String) -> Error {
-    Error::Unreadable { program: LOAD.into(), reason: error.to_string(), stdout }
+    Error::Unexpected { program: LOAD.into(), reason: error.to_string(), stdout }
 }
 
 /// Why a load could not be carried out.

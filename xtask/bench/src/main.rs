@@ -12,6 +12,7 @@
 //! | `table` | what is printed |
 //! | `bed` | the networks |
 //! | `tool` | the programs and their command lines |
+//! | `codecs` | the benchmarks of the pure crates |
 //! | `launch` | one run of a program: its time, CPU time and memory |
 //! | `load` | this program as a load: many traces in one process |
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks")]
@@ -20,6 +21,8 @@
 mod arguments;
 #[cfg(target_os = "linux")]
 mod bed;
+#[cfg(target_os = "linux")]
+mod codecs;
 #[cfg(target_os = "linux")]
 mod error;
 #[cfg(target_os = "linux")]

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::arguments::{Arguments, USAGE};
+use crate::codecs::{self, Codec};
 use crate::error::Error;
 use crate::experiment::Verdict;
 use crate::noise::{self, Probe};
@@ -37,11 +38,12 @@ fn bench(words: impl Iterator<Item = OsString>) -> Result<bool, Error> {
         println!("{USAGE}");
         return Ok(true);
     };
-    let ours = Tool::Ours(program);
+    let ours = Tool::Ours(program.clone());
     tool::ensure_peers()?;
     let mut experiments = experiments::all(&ours)?;
     experiments.retain(|experiment| experiment.name.contains(&only));
-    if experiments.is_empty() {
+    let with_codecs = codecs::NAME.contains(&only);
+    if experiments.is_empty() && !with_codecs {
         return Err(Error::NoSuchExperiment(only));
     }
     let about = machine::describe(&ours)?;
@@ -55,15 +57,24 @@ fn bench(words: impl Iterator<Item = OsString>) -> Result<bool, Error> {
                 disturbed += noise;
                 for (row, measured) in experiment.rows.iter().zip(&measured) {
                     let verdict = row.limit.judge(measured);
-                    lines.push(table::line(experiment, row, measured, verdict));
+                    lines.push(table::line(experiment.name_of(row), row, measured, verdict));
                     verdicts.push(verdict);
                 }
             }
             Err(error) => {
                 eprintln!("  {error}");
-                lines.extend(experiment.rows.iter().map(|row| table::failed(experiment, row)));
+                lines.extend(experiment.rows.iter().map(|row| table::failed(experiment.name_of(row))));
                 failures += 1;
             }
+        }
+    }
+
+    if with_codecs {
+        eprintln!("{}", codecs::NAME);
+        for Codec { name, row, measured } in codecs::measure(&program.with_file_name("criterion"))? {
+            let verdict = row.limit.judge(&measured);
+            lines.push(table::line(name, &row, &measured, verdict));
+            verdicts.push(verdict);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What is printed: the same table as text and as Markdown.
 
-use crate::experiment::{Experiment, Limit, Measured, Row, Unit, Verdict};
+use crate::experiment::{Limit, Measured, Row, Unit, Verdict};
 use crate::statistics::Summary;
 
 const HEADINGS: [&str; 5] = ["what", "ours", "others", "limit", "verdict"];
@@ -9,7 +9,7 @@ const HEADINGS: [&str; 5] = ["what", "ours", "others", "limit", "verdict"];
 pub(crate) type Line = [String; 5];
 
 /// The line of a row that was measured.
-pub(crate) fn line(experiment: &Experiment, row: &Row, measured: &Measured, verdict: Verdict) -> Line {
+pub(crate) fn line(name: String, row: &Row, measured: &Measured, verdict: Verdict) -> Line {
     let peer = measured.peers.first().map_or("-", |(name, _)| name);
     let bound = row.limit.value(measured).map_or("-".to_owned(), |bound| figure(bound, row.unit));
     let limit = match row.limit {
@@ -24,24 +24,14 @@ pub(crate) fn line(experiment: &Experiment, row: &Row, measured: &Measured, verd
         Verdict::TooNoisy => "too noisy",
         Verdict::Shown => "",
     };
-    let peers = measured.peers.iter().map(|(name, peer)| format!("{name} {}", summary(*peer, row.unit)));
-    [
-        name(experiment, row),
-        summary(measured.ours, row.unit),
-        peers.collect::<Vec<_>>().join("; "),
-        limit,
-        verdict.to_owned(),
-    ]
+    let peers = measured.peers.iter().map(|(peer, figure)| format!("{peer} {}", summary(*figure, row.unit)));
+    [name, summary(measured.ours, row.unit), peers.collect::<Vec<_>>().join("; "), limit, verdict.to_owned()]
 }
 
 /// The line of a row that could not be measured.
-pub(crate) fn failed(experiment: &Experiment, row: &Row) -> Line {
+pub(crate) fn failed(name: String) -> Line {
     let [ours, others, limit, verdict] = ["-", "-", "-", "FAILED"].map(str::to_owned);
-    [name(experiment, row), ours, others, limit, verdict]
-}
-
-fn name(experiment: &Experiment, row: &Row) -> String {
-    format!("{}, {}", row.what, experiment.name)
+    [name, ours, others, limit, verdict]
 }
 
 /// Columns under each other.
@@ -98,11 +88,6 @@ mod tests {
     use super::*;
     use crate::statistics::Statistic;
 
-    fn experiment(rows: Vec<Row>) -> Experiment {
-        let nothing = || Box::new(|| Ok(Vec::new()));
-        Experiment { name: "a trace".into(), rows, ours: nothing(), peers: Vec::new(), one_in: 1 }
-    }
-
     fn row(what: &'static str, unit: Unit, limit: Limit) -> Row {
         Row { what, unit, statistic: Statistic::Median, limit }
     }
@@ -117,12 +102,11 @@ mod tests {
         let time = row("time", Unit::Milliseconds, Limit::AbovePeer(5.0));
         let packets = row("packets sent", Unit::Count, Limit::AtMost(11.0));
         let right = row("right", Unit::Count, Limit::AtLeast(200.0));
-        let experiment = experiment(Vec::new());
         [
-            line(&experiment, &time, &measured(4.25, &[("a", 2.0), ("b", 30.0)]), Verdict::Ok),
-            line(&experiment, &packets, &measured(12.5, &[]), Verdict::Missed),
-            line(&experiment, &right, &measured(200.0, &[]), Verdict::Ok),
-            failed(&experiment, &time),
+            line("time, a trace".into(), &time, &measured(4.25, &[("a", 2.0), ("b", 30.0)]), Verdict::Ok),
+            line("packets sent, a trace".into(), &packets, &measured(12.5, &[]), Verdict::Missed),
+            line("right, a trace".into(), &right, &measured(200.0, &[]), Verdict::Ok),
+            failed("time, a trace".into()),
         ]
     }
 

@@ -65,7 +65,7 @@ fn errors(bed: &Bed, chain: &Chain, tool: &Tool, method: Method, busy: usize) ->
     drop(load);
     let truth = round_trips(&capture.stop()?);
     let stdout = outcome?.stdout;
-    let unreadable = |reason: &str| Error::Unreadable {
+    let unreadable = |reason: &str| Error::Unexpected {
         program: format!("{tool:?}"),
         reason: reason.to_owned(),
         stdout: stdout.clone(),
