@@ -46,8 +46,11 @@ pub(crate) struct Peer {
     pub(crate) one_in: u32,
 }
 
-/// Does something once and returns the samples of each row; none where it has no such figure.
-pub(crate) type Sampler = Box<dyn FnMut() -> Result<Vec<Vec<f64>>, Error>>;
+/// Does something once.
+pub(crate) type Sampler = Box<dyn FnMut() -> Result<Samples, Error>>;
+
+/// The samples of each row; none where there is no such figure.
+pub(crate) type Samples = Vec<Vec<f64>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
@@ -95,14 +98,14 @@ pub(crate) enum Verdict {
 }
 
 /// The samples of one program, row by row.
-struct Collected(Vec<Vec<f64>>);
+struct Collected(Samples);
 
 impl Collected {
     fn new(rows: usize) -> Self {
         Self(vec![Vec::new(); rows])
     }
 
-    fn add(&mut self, samples: Vec<Vec<f64>>) {
+    fn add(&mut self, samples: Samples) {
         for (all, new) in self.0.iter_mut().zip(samples) {
             all.extend(new);
         }
@@ -160,11 +163,11 @@ impl Experiment {
     }
 
     /// One run of each; whoever comes second finds what the first one left behind, so they change places.
-    fn take_turn(&mut self, number: u32) -> Result<(Vec<Vec<f64>>, Vec<Vec<Vec<f64>>>), Error> {
-        let first = if number % 2 == 0 { Some((self.ours)()?) } else { None };
+    fn take_turn(&mut self, number: u32) -> Result<(Samples, Vec<Samples>), Error> {
+        let first = if number.is_multiple_of(2) { Some((self.ours)()?) } else { None };
         let mut of_peers = Vec::with_capacity(self.peers.len());
         for peer in &mut self.peers {
-            of_peers.push(if number % peer.one_in == 0 { (peer.sampler)()? } else { Vec::new() });
+            of_peers.push(if number.is_multiple_of(peer.one_in) { (peer.sampler)()? } else { Vec::new() });
         }
         let ours = match first {
             Some(ours) => ours,

@@ -26,9 +26,9 @@ async fn a_thousand_at_once_are_all_right_over_one_target_and_over_many() {
             let start = |target: &IpAddr| {
                 tracer.start(one_run(target, protocol).build().expect("valid")).expect("room")
             };
-            let traces: Vec<_> = targets.iter().map(start).collect();
+            let under_way: Vec<_> = targets.iter().map(start).collect();
             let mut round_trips = Vec::new();
-            for (trace, target) in traces.into_iter().zip(&targets) {
+            for (trace, target) in under_way.into_iter().zip(&targets) {
                 let results = trace.finish().await.expect("a result");
                 let mut expected: Vec<String> = (0..8).map(|link| format!("10.71.{link}.2")).collect();
                 expected.push(target.to_string());

@@ -153,13 +153,13 @@ fn of_probe(datagram: &Datagram<'_>) -> Option<Key> {
 fn of_answer(datagram: &Datagram<'_>) -> Option<Key> {
     match IcmpMessage::parse(datagram)? {
         IcmpMessage::EchoReply(echo) => Some(Key::Echo { id: echo.id, sequence: echo.sequence }),
-        IcmpMessage::Error(error) => match error.quoted.udp() {
-            Some(udp) => of_udp(&udp),
-            None => {
-                let echo = error.quoted.echo_request()?;
-                Some(Key::Echo { id: echo.id?, sequence: echo.sequence? })
+        IcmpMessage::Error(error) => {
+            if let Some(udp) = error.quoted.udp() {
+                return of_udp(&udp);
             }
-        },
+            let echo = error.quoted.echo_request()?;
+            Some(Key::Echo { id: echo.id?, sequence: echo.sequence? })
+        }
         IcmpMessage::EchoRequest(_) => None,
     }
 }

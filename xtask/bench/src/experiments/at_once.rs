@@ -7,7 +7,7 @@ use traceroute_testnet::kernel::Chain;
 
 use crate::bed;
 use crate::error::Error;
-use crate::experiment::{Experiment, Limit, Peer, Row, Sampler, Unit};
+use crate::experiment::{Experiment, Limit, Peer, Row, Sampler, Samples, Unit};
 use crate::load::{self, Answer, Order};
 use crate::statistics::Statistic;
 use crate::tool::{Family, METHODS, Method, Tool};
@@ -42,7 +42,7 @@ fn experiment(chain: &Rc<Chain>, method: Method, targets: &[IpAddr], over: &str,
         traces,
         at_once,
     };
-    let sampler = |order: Order, figures: fn(&Answer, f64) -> Vec<Vec<f64>>| -> Sampler {
+    let sampler = |order: Order, figures: fn(&Answer, f64) -> Samples| -> Sampler {
         let chain = Rc::clone(chain);
         Box::new(move || {
             let (answer, usage) = load::run(chain.client(), &order)?;
@@ -86,21 +86,21 @@ fn words(line: &[std::ffi::OsString]) -> Vec<String> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts, and nanoseconds of seconds")]
-fn all_figures(answer: &Answer, cpu: f64) -> Vec<Vec<f64>> {
+fn all_figures(answer: &Answer, cpu: f64) -> Samples {
     let mut figures = no_round_trips(answer, cpu);
     let round_trips: Vec<f64> = answer.round_trips.iter().map(|rtt| *rtt as f64 / 1e3).collect();
     figures.extend([round_trips.clone(), round_trips]);
     figures
 }
 
-fn round_trips(answer: &Answer, cpu: f64) -> Vec<Vec<f64>> {
+fn round_trips(answer: &Answer, cpu: f64) -> Samples {
     let mut figures = all_figures(answer, cpu);
     figures[..3].fill(Vec::new());
     figures
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts, and nanoseconds of seconds")]
-fn no_round_trips(answer: &Answer, cpu: f64) -> Vec<Vec<f64>> {
+fn no_round_trips(answer: &Answer, cpu: f64) -> Samples {
     let traces = answer.traces as f64;
     vec![vec![answer.right as f64], vec![answer.wall as f64 / 1e6], vec![cpu / traces]]
 }

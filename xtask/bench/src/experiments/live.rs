@@ -10,7 +10,7 @@ use traceroute_testnet::sim::real_time::SimulatedLink;
 
 use crate::bed;
 use crate::error::Error;
-use crate::experiment::{Experiment, Limit, Row, Sampler, Unit};
+use crate::experiment::{Experiment, Limit, Row, Sampler, Samples, Unit};
 use crate::load::{self, Cost, Order};
 use crate::statistics::Statistic;
 use crate::tool::Method;
@@ -89,13 +89,13 @@ fn sampler<B: 'static>(
     bed: &Rc<B>,
     client: fn(&B) -> Namespace,
     order: Order,
-    figures: fn(&Cost) -> Vec<Vec<f64>>,
+    figures: fn(&Cost) -> Samples,
 ) -> Sampler {
     let bed = Rc::clone(bed);
     Box::new(move || Ok(figures(&load::run(&client(&bed), &order)?.0)))
 }
 
-fn each(cost: &Cost) -> Vec<Vec<f64>> {
+fn each(cost: &Cost) -> Samples {
     vec![vec![count(cost.heap) / 1024.0 / count(RUNS)]]
 }
 

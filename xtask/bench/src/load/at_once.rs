@@ -11,12 +11,12 @@ pub(super) async fn measure(
     protocol: Protocol,
     routers: &[IpAddr],
     targets: &[IpAddr],
-    traces: usize,
+    count: usize,
     at_once: usize,
 ) -> Result<Answer, Failure> {
     let tracer = Tracer::builder().limits(unlimited()).build().await?;
-    let targets: Vec<_> = targets.iter().copied().cycle().take(traces).collect();
-    let mut all = Vec::with_capacity(traces);
+    let targets: Vec<_> = targets.iter().copied().cycle().take(count).collect();
+    let mut all = Vec::with_capacity(count);
     let started = Instant::now();
     for batch in targets.chunks(at_once) {
         let mut under_way = Vec::with_capacity(batch.len());
@@ -29,7 +29,7 @@ pub(super) async fn measure(
         }
     }
     let wall = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    let mut answer = Answer { traces, right: 0, wall, round_trips: Vec::new() };
+    let mut answer = Answer { traces: count, right: 0, wall, round_trips: Vec::new() };
     for (results, target) in all.into_iter().zip(targets) {
         if let Some(round_trips) = results.ok().and_then(|results| round_trips(&results, routers, target)) {
             answer.right += 1;

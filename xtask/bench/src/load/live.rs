@@ -31,15 +31,15 @@ pub(super) async fn start(
     answered: u8,
 ) -> Result<Live, Failure> {
     let tracer = Tracer::builder().limits(unlimited()).build().await?;
-    let mut traces = Vec::with_capacity(runs);
+    let mut under_way = Vec::with_capacity(runs);
     let before = now()?;
     for target in targets.iter().cycle().take(runs) {
         let request = Request::builder(target.to_string()).protocol(protocol).timeout_ms(TIMEOUT_MS);
         let request = request.traceroute_queries(1).e2e_queries(0).max_ttl(ttls).build()?;
-        traces.push(tracer.start(request)?);
+        under_way.push(tracer.start(request)?);
     }
     let ready = async {
-        for trace in &mut traces {
+        for trace in &mut under_way {
             await_events(trace, ttls, answered).await?;
         }
         Ok::<_, Failure>(())
@@ -51,7 +51,7 @@ pub(super) async fn start(
         descriptors: after.descriptors.saturating_sub(before.descriptors),
         tasks: after.tasks.saturating_sub(before.tasks),
     };
-    Ok(Live { cost, _traces: traces, _tracer: tracer })
+    Ok(Live { cost, _traces: under_way, _tracer: tracer })
 }
 
 /// Waits until a trace has sent and got so much.
