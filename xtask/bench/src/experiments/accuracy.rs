@@ -59,7 +59,7 @@ pub(super) fn experiments(ours: &Tool, kernels: &Rc<Bed>, chain: &Rc<Chain>) -> 
 
 /// Traces once and returns how many microseconds each printed round trip is off.
 fn errors(bed: &Bed, chain: &Chain, tool: &Tool, method: Method, busy: usize) -> Result<Vec<f64>, Error> {
-    let capture = Capture::start(chain.router(1), "left")?;
+    let capture = Capture::start_unread(chain.router(1), "left")?;
     let load = Load::start(busy)?;
     let outcome = bed.trace(tool, method, Family::V4);
     drop(load);
