@@ -54,7 +54,7 @@ fn main() -> ExitCode {
             ));
         }
     };
-    // Closing the capture takes the kernel some 10 ms (a grace period); the results do not wait for it.
+    // Where the kernel does not close the capture in the background, it takes some 10 ms: not before the results.
     let mut tracer = None;
     match runtime.block_on(run(request, &mut tracer)) {
         Outcome::Complete(Ok(results)) => finish(write_results(&results)),
