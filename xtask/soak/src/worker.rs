@@ -55,6 +55,7 @@ fn parse(words: impl Iterator<Item = OsString>) -> Result<Plan, Error> {
 
 fn play(plan: &Plan) -> Result<(), Error> {
     end_with_the_parent();
+    end_at_last(plan);
     if plan.scenario == Scenario::Descriptors {
         system::limit_descriptors(DESCRIPTORS)?;
     }
@@ -66,6 +67,16 @@ fn play(plan: &Plan) -> Result<(), Error> {
 fn end_with_the_parent() {
     thread::spawn(|| {
         io::copy(&mut io::stdin(), &mut io::sink()).unwrap_or_default();
+        std::process::exit(1);
+    });
+}
+
+/// A library that blocks the runtime's threads would stop its timers too, and so all time-outs of this program.
+fn end_at_last(plan: &Plan) {
+    let last = plan.start(plan.requests()) + plan.patience() + QUARANTINE + Duration::from_mins(2);
+    thread::spawn(move || {
+        thread::sleep(last);
+        eprintln!("soak: the worker has not ended within {last:.0?}");
         std::process::exit(1);
     });
 }
