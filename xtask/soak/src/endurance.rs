@@ -89,10 +89,15 @@ pub(crate) fn flat(plan: &Plan, samples: &Samples) -> Vec<Claim> {
             descriptors,
             descriptor_growth <= DESCRIPTORS && most <= MOST_DESCRIPTORS,
             format!(
-                "{descriptor_growth:.4}; {fewest} to {most}; samples {} of {}, at most {:.1?} late",
+                "{descriptor_growth:.4}; {fewest} to {most}, the most after {:.0?}; {} samples, at most {:.1?} late, \
+                 while the runtime was at most {:.1?} late",
+                taken
+                    .iter()
+                    .max_by_key(|sample| sample.descriptors)
+                    .map_or(Duration::ZERO, |sample| sample.at),
                 taken.len(),
-                samples.taken.len(),
-                samples.latest
+                samples.latest,
+                samples.runtime_latest
             ),
         ),
     ]
@@ -159,7 +164,11 @@ mod tests {
                 tasks: 1_000,
             }
         };
-        Samples { taken: (1..360).map(sample).collect(), latest: Duration::ZERO }
+        Samples {
+            taken: (1..360).map(sample).collect(),
+            latest: Duration::ZERO,
+            runtime_latest: Duration::ZERO,
+        }
     }
 
     fn verdicts(plan: &Plan, samples: &Samples) -> Vec<Verdict> {
