@@ -7,6 +7,7 @@ mod failure;
 mod lint;
 mod metadata;
 mod process;
+mod soak;
 mod test;
 
 use std::env;
@@ -23,7 +24,7 @@ struct Command {
     run: fn(&[OsString]) -> Result<(), Failure>,
 }
 
-const COMMANDS: &[Command] = &[lint::COMMAND, test::COMMAND, doc::COMMAND, bench::COMMAND];
+const COMMANDS: &[Command] = &[lint::COMMAND, test::COMMAND, doc::COMMAND, bench::COMMAND, soak::COMMAND];
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();

@@ -93,6 +93,26 @@ fn targets_answer_as_configured() {
 }
 
 #[test]
+fn a_target_answers_from_each_of_its_addresses() {
+    let more: [IpAddr; 2] = ["198.51.100.7".parse().unwrap(), "2001:db8:51:100::7".parse().unwrap()];
+    let stranger: [IpAddr; 2] = ["198.51.100.8".parse().unwrap(), "2001:db8:51:100::8".parse().unwrap()];
+    let mut network = Network::new(Topology::chain(2).with_target(|t| t.more.extend(more)), 1);
+    for (i, (source, first)) in families(&network).into_iter().enumerate() {
+        for target in [more[i], first] {
+            let (_, seen) = answer(&mut network, at(0), &udp(source, target, 9, PORTS, b""));
+            assert_eq!(seen.from, target);
+            assert!(seen.is_port_unreachable());
+            let (_, seen) = answer(&mut network, at(0), &echo_request(source, target, 9, 7, 3, b""));
+            assert_eq!((seen.from, seen.transport[0]), (target, if source.is_ipv4() { 0 } else { 129 }));
+            // What the TTL does not let through is the routers' business.
+            let (_, seen) = answer(&mut network, at(0), &udp(source, target, 2, PORTS, b""));
+            assert_eq!(seen.from, AddressPlan::default().right(1).of_family(source));
+        }
+        assert!(answers(&mut network, at(0), &udp(source, stranger[i], 9, PORTS, b"")).is_empty());
+    }
+}
+
+#[test]
 fn a_target_ignores_wrong_checksums() {
     let mut network = Network::new(Topology::chain(1), 1);
     for (source, target) in families(&network) {

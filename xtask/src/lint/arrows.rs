@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const FOR_TESTS: &str = "traceroute-testnet";
 
 /// These may use every crate; no crate may use them.
-const FREE: &[&str] = &["xtask", "xtask-bench", "tests", "fuzz"];
+const FREE: &[&str] = &["xtask", "xtask-bench", "xtask-soak", "tests", "fuzz"];
 
 /// One line for each dependency that is not allowed and each crate that is not in the table.
 pub(super) fn violations(metadata: &Metadata) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! What routers and targets answer.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -17,6 +18,7 @@ use crate::address_plan::DualStack;
 #[derive(Debug)]
 pub(super) struct Host {
     addresses: DualStack,
+    more: BTreeSet<IpAddr>,
     answers: Answers,
     services: Services,
     alive: Range<Timestamp>,
@@ -34,6 +36,7 @@ impl Host {
     pub(super) fn from_router(router: Router) -> Self {
         Self {
             addresses: router.addresses,
+            more: BTreeSet::new(),
             answers: router.answers,
             services: router.services,
             alive: Timestamp::ZERO..Timestamp::from_nanos(u64::MAX),
@@ -44,6 +47,7 @@ impl Host {
     pub(super) fn from_target(target: Target) -> Self {
         Self {
             addresses: target.addresses,
+            more: target.more,
             answers: target.answers,
             services: target.services,
             alive: target.alive,
@@ -52,7 +56,7 @@ impl Host {
     }
 
     pub(super) fn has(&self, address: IpAddr) -> bool {
-        self.addresses.contains(address)
+        self.addresses.contains(address) || self.more.contains(&address)
     }
 
     /// Answers a datagram that reached its host, if it is for it and intact.
@@ -115,7 +119,11 @@ impl Host {
 
     /// The address from which to answer a datagram.
     fn source(&self, header: &Header) -> IpAddr {
-        self.answers.source.unwrap_or(self.addresses).of_family(header.source)
+        match self.answers.source {
+            Some(source) => source.of_family(header.source),
+            None if self.more.contains(&header.destination) => header.destination,
+            None => self.addresses.of_family(header.source),
+        }
     }
 
     fn answer(&self, now: Timestamp, datagram: Vec<u8>) -> Vec<Answer> {

@@ -1,5 +1,7 @@
 //! Routers and targets, and how they answer.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -71,6 +73,8 @@ pub enum Refusal {
 pub struct Target {
     /// Its addresses.
     pub addresses: DualStack,
+    /// Further addresses of its own, of either family. What is sent to one of them is answered from it.
+    pub more: BTreeSet<IpAddr>,
     /// The link toward the client.
     pub link: Link,
     /// How it answers.
@@ -87,6 +91,7 @@ impl Target {
     pub fn new(addresses: DualStack) -> Self {
         Self {
             addresses,
+            more: BTreeSet::new(),
             link: Link::default(),
             answers: Answers::default(),
             services: Services::default(),

@@ -43,6 +43,15 @@ impl Recorder {
         records
     }
 
+    /// Everything since the last call, in the order of time, and forgets it: for those who watch for so long that all
+    /// of it would not fit into memory.
+    #[must_use]
+    pub fn take(&self) -> Vec<Record> {
+        let mut records = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        records.sort_by_key(|r| r.at);
+        records
+    }
+
     /// What the client sent.
     #[must_use]
     pub fn sent(&self) -> Vec<Record> {
@@ -137,4 +146,26 @@ impl Record {
 fn milliseconds(at: Timestamp) -> String {
     let micros = Duration::from_nanos(at.as_nanos()).as_micros();
     format!("{}.{:03}", micros / 1000, micros % 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_forgotten_by_all_clones() {
+        let recorder = Recorder::default();
+        let record = |millis| Record {
+            at: Timestamp::ZERO + Duration::from_millis(millis),
+            direction: Direction::Sent,
+            datagram: vec![0; 20],
+            fault: None,
+        };
+        recorder.clone().record(record(2));
+        recorder.record(record(1));
+        assert_eq!(recorder.take(), [record(1), record(2)]);
+        recorder.record(record(3));
+        assert_eq!(recorder.clone().take(), [record(3)]);
+        assert_eq!(recorder.records(), []);
+    }
 }
