@@ -164,6 +164,12 @@ pub enum TracerouteError {
 }
 
 impl TracerouteError {
+    /// Whether this process lacks something, so that nothing was tried. Such an error says nothing about the network.
+    #[must_use]
+    pub const fn is_shortage(&self) -> bool {
+        matches!(self, Self::DescriptorsExhausted { .. } | Self::IdentitiesExhausted { .. })
+    }
+
     /// The code that the HTTP interface gives this error.
     #[must_use]
     pub const fn code(&self) -> ErrorCode {

@@ -74,6 +74,9 @@ pub struct Identity {
     pub nonce: Nonce,
 }
 
+/// How large the tables may stay though they are nearly empty.
+const ROOM: usize = 256;
+
 type Taken = (u16, IpAddr);
 type Spent = (u16, IpAddr, u32);
 
@@ -147,6 +150,7 @@ impl IdentityPool {
 
     /// Takes an identity back and puts it into quarantine.
     pub fn release(&mut self, identity: &Identity, now: Timestamp) {
+        self.end_quarantine(now);
         self.give_up(identity);
         let spent = (identity.local, identity.remote, identity.nonce.header_label(identity.remote));
         if self.spent.insert(spent) {
@@ -199,6 +203,13 @@ impl IdentityPool {
             self.spent.remove(spent);
             self.quarantine.pop_front();
         }
+        // After a busy hour its tables would keep their size for ever.
+        let left = self.spent.len();
+        if self.spent.capacity() > ROOM.max(4 * left) {
+            self.spent.shrink_to(2 * left);
+            self.quarantine.shrink_to(2 * left);
+            self.live.shrink_to(2 * self.live.len());
+        }
     }
 }
 
@@ -242,6 +253,25 @@ mod tests {
             state += 1;
             state
         }
+    }
+
+    #[test]
+    fn a_busy_minute_leaves_no_large_tables() {
+        let mut pool = IdentityPool::new(50_000, 10_000, 0);
+        let mut entropy = counter();
+        for _ in 0..5 {
+            let lent: alloc::vec::Vec<_> =
+                (0..10_000).map(|_| pool.lease(REMOTE, Timestamp::ZERO, &mut entropy)).collect();
+            lent.iter().flatten().for_each(|identity| pool.release(identity, Timestamp::ZERO));
+        }
+        assert_eq!(pool.quarantined(), 50_000);
+        let later = Timestamp::ZERO + QUARANTINE;
+        let last = pool.lease(REMOTE, later, &mut entropy).expect("all are free");
+        assert_eq!((pool.quarantined(), pool.live()), (0, 1));
+        let room = pool.spent.capacity().max(pool.quarantine.capacity()).max(pool.live.capacity());
+        assert!(room < 64, "{room}");
+        pool.release(&last, later);
+        assert_eq!(pool.quarantined(), 1);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -71,13 +71,35 @@ impl<S> BudgetedSink<S> {
     }
 }
 
-impl<S: Sink> Sink for BudgetedSink<S> {
-    async fn send(&self, datagram: &[u8], to: Destination) -> Result<Stamp, TracerouteError> {
+impl<S> BudgetedSink<S> {
+    /// Waits until a probe may be sent.
+    async fn take_turn(&self) {
         if let Some(budget) = &self.budget {
             let _turn = self.turn.lock().await;
             budget.take().await;
         }
-        self.sink.send(datagram, to).await
+    }
+
+    /// Waits until a run may send its first probe, before it takes a port for it.
+    pub(crate) async fn begin(&self) -> BegunSink<'_, S> {
+        self.take_turn().await;
+        BegunSink { sink: self, begun: AtomicBool::new(false) }
+    }
+}
+
+/// A run's way to the network, which has its turn for the first probe already.
+#[derive(Debug)]
+pub(crate) struct BegunSink<'a, S> {
+    sink: &'a BudgetedSink<S>,
+    begun: AtomicBool,
+}
+
+impl<S: Sink> Sink for BegunSink<'_, S> {
+    async fn send(&self, datagram: &[u8], to: Destination) -> Result<Stamp, TracerouteError> {
+        if self.begun.swap(true, Ordering::Relaxed) {
+            self.sink.take_turn().await;
+        }
+        self.sink.sink.send(datagram, to).await
     }
 }
 
@@ -113,11 +135,11 @@ mod tests {
         let mut runs = tokio::task::JoinSet::new();
         for _ in 0..4 {
             let large = Arc::clone(&large);
-            runs.spawn(async move { large.send(&[1], to).await });
+            runs.spawn(async move { large.begin().await.send(&[1], to).await });
         }
         for _ in 0..2 {
             let small = Arc::clone(&small);
-            runs.spawn(async move { small.send(&[2], to).await });
+            runs.spawn(async move { small.begin().await.send(&[2], to).await });
         }
         assert!(runs.join_all().await.iter().all(Result::is_ok));
 
@@ -126,5 +148,19 @@ mod tests {
         let expected = [(1, 0), (1, 100), (2, 200), (1, 300), (2, 400), (1, 500)];
         assert_eq!(*sent.lock().expect("not poisoned"), expected);
         assert_eq!(budget.waits(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_takes_its_first_turn_before_it_has_anything_to_send() {
+        let to = Destination { address: [192, 0, 2, 1].into(), scope_id: 0 };
+        let budget = Arc::new(Budget::new(NonZeroU32::new(10).expect("not zero")));
+        let sent = Arc::new(StdMutex::new(Vec::new()));
+        let log = Log { started: Instant::now(), sent: Arc::clone(&sent) };
+        let sink = BudgetedSink::new(log, Some(Arc::clone(&budget)));
+        let _first = sink.begin().await;
+        let second = sink.begin().await;
+        second.send(&[1], to).await.expect("a log takes all");
+        second.send(&[2], to).await.expect("a log takes all");
+        assert_eq!(*sent.lock().expect("not poisoned"), [(1, 100), (2, 200)]);
     }
 }

@@ -13,7 +13,7 @@ use traceroute_icmp::IcmpProbes;
 use traceroute_packets::{Lease, Network, PacketDriver, SharedSink, Watched};
 use traceroute_udp::UdpProbes;
 
-use crate::budget::BudgetedSink;
+use crate::budget::{BegunSink, BudgetedSink};
 use crate::id::random_id;
 
 /// What the runs of a request have in common.
@@ -94,33 +94,45 @@ pub(crate) struct Ran<'a> {
 /// A run that books late answers.
 pub(crate) type Listening<'a> = Pin<Box<dyn Future<Output = Finished> + Send + 'a>>;
 
-/// Lends a run its identity. `None` if the request is stopped before.
-pub(crate) async fn lease(context: &Context<'_>) -> Result<Option<Lease>, TracerouteError> {
+/// What a run begins with.
+pub(crate) struct Ready<'a> {
+    /// Its turn to send.
+    sink: BegunSink<'a, SharedSink>,
+    lease: Lease,
+}
+
+/// Waits until a run may begin: first for its turn, then for an identity, lest runs that wait hold ports. `None` if the
+/// request is stopped before.
+pub(crate) async fn ready<'a>(context: &'a Context<'a>) -> Result<Option<Ready<'a>>, TracerouteError> {
     let &Context { network, protocol, source, destination, timeout, phase, .. } = context;
-    let lease = pin!(network.lease(protocol, source, destination, timeout));
-    until(phase, Phase::Stopped, lease).await.transpose()
+    let ready = pin!(async {
+        let sink = context.sink.begin().await;
+        let lease = network.lease(protocol, source, destination, timeout).await?;
+        Ok(Ready { sink, lease })
+    });
+    until(phase, Phase::Stopped, ready).await.transpose()
 }
 
 /// A run under way, whose `on_step` hears of every step, and which may then listen.
 pub(crate) fn run<'a>(
     context: &'a Context<'a>,
-    lease: Lease,
+    ready: Ready<'a>,
     schedule: Schedule,
     listens: bool,
     on_step: impl FnMut(Step) + Send + 'a,
 ) -> Result<Running<'a>, TracerouteError> {
     let &Context { protocol, source, port, .. } = context;
-    let identity = lease.identity();
+    let identity = ready.lease.identity();
     // Families differ only if the host's routing table is broken.
     let mismatch = TracerouteError::NoSourceAddress { target: identity.remote };
     Ok(match protocol {
         Protocol::Udp => {
             let probes = UdpProbes::new(source, port, identity).ok_or(mismatch)?;
-            conduct(context, lease, port, probes, schedule, listens, on_step)
+            conduct(context, ready, port, probes, schedule, listens, on_step)
         }
         Protocol::Icmp => {
             let probes = IcmpProbes::new(source, identity).ok_or(mismatch)?;
-            conduct(context, lease, 0, probes, schedule, listens, on_step)
+            conduct(context, ready, 0, probes, schedule, listens, on_step)
         }
     })
 }
@@ -131,15 +143,14 @@ pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result<Ran<'a>, Tracer
 /// Makes all that a run needs, and the future that does it.
 fn conduct<'a>(
     context: &'a Context<'a>,
-    lease: Lease,
+    Ready { sink, lease }: Ready<'a>,
     remote_port: u16,
     probes: impl ProbeProtocol + 'a,
     schedule: Schedule,
     listens: bool,
     on_step: impl FnMut(Step) + Send + 'a,
 ) -> Running<'a> {
-    let &Context { network, protocol, destination, phase, .. } = context;
-    let Context { sink, knowledge, .. } = context;
+    let &Context { network, protocol, destination, phase, ref knowledge, .. } = context;
     let subscription = network.subscribe(probes.flows());
     let losses = subscription.losses();
     let sisters = listens.then_some(knowledge);

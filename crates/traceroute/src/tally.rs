@@ -23,28 +23,33 @@ pub(crate) struct Tally<'a> {
     runs_failed: Failures,
     /// The round trips of the probes in the order in which they ended.
     rtts: Vec<Option<Duration>>,
+    /// How many probes were never begun, for want of ports or descriptors: they are neither sent nor lost.
+    probes_not_begun: usize,
     probes_failed: Failures,
 }
 
-/// How many failed, and the distinct reasons.
+/// The distinct reasons why some failed, and how many for each.
 #[derive(Default)]
-struct Failures {
-    count: usize,
-    errors: Vec<TracerouteError>,
-}
+struct Failures(Vec<(TracerouteError, usize)>);
 
 impl Failures {
     fn add(&mut self, error: TracerouteError) {
-        self.count += 1;
-        if !self.errors.contains(&error) {
-            self.errors.push(error);
+        match self.0.iter_mut().find(|(known, _)| *known == error) {
+            Some((_, count)) => *count += 1,
+            None => self.0.push((error, 1)),
         }
     }
 
+    fn count(&self) -> usize {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+
+    fn errors(self) -> Vec<TracerouteError> {
+        self.0.into_iter().map(|(error, _)| error).collect()
+    }
+
     fn warnings(&self, of: usize, what: &str) -> impl Iterator<Item = String> {
-        self.errors
-            .iter()
-            .map(move |error| format!("{} of {of} {what} failed: {}", self.count, describe(error)))
+        self.0.iter().map(move |(error, count)| format!("{count} of {of} {what} failed: {}", describe(error)))
     }
 }
 
@@ -57,23 +62,28 @@ impl<'a> Tally<'a> {
             runs_ended: Vec::new(),
             runs_failed: Failures::default(),
             rtts: Vec::new(),
+            probes_not_begun: 0,
             probes_failed: Failures::default(),
         }
     }
 
     /// Whether every run and every probe has ended.
     pub(crate) fn is_complete(&self) -> bool {
-        self.runs_ended.len() + self.runs_failed.count == self.runs && self.rtts.len() == self.probes
+        self.runs_ended.len() + self.runs_failed.count() == self.runs && self.probes_ended() == self.probes
     }
 
     /// Whether nothing can come of the request any more.
     pub(crate) fn is_hopeless(&self) -> bool {
-        match (self.runs, self.probes) {
-            (0, 0) => false,
+        match (self.runs, self.probes_failed.count()) {
             // Without runs the probes are all there is, and what one is refused all will be.
-            (0, _) => self.probes_failed.count > 0 && self.probes_failed.count == self.rtts.len(),
-            (runs, _) => self.runs_failed.count == runs,
+            (0, 0) => false,
+            (0, failed) => failed == self.probes_ended(),
+            (runs, _) => self.runs_failed.count() == runs,
         }
+    }
+
+    fn probes_ended(&self) -> usize {
+        self.rtts.len() + self.probes_not_begun
     }
 
     pub(crate) fn run_ended(&mut self, run: usize, outcome: Result<Finished, TracerouteError>) {
@@ -92,11 +102,20 @@ impl<'a> Tally<'a> {
     }
 
     pub(crate) fn probe_ended(&mut self, probe: usize, outcome: Result<Option<Duration>, TracerouteError>) {
-        let rtt = outcome.unwrap_or_else(|error| {
-            warn!(probe, %error, "the end-to-end probe failed");
-            self.probes_failed.add(error);
-            None
-        });
+        let rtt = match outcome {
+            Ok(rtt) => rtt,
+            Err(error) => {
+                warn!(probe, %error, "the end-to-end probe failed");
+                self.probes_failed.add(error.clone());
+                if error.is_shortage() {
+                    self.probes_not_begun += 1;
+                    self.events.send(|| TraceEvent::EndToEndFailed { probe, reason: describe(&error) });
+                    return;
+                }
+                // What the network refuses counts as what it loses.
+                None
+            }
+        };
         self.rtts.push(rtt);
         self.events.send(|| TraceEvent::EndToEnd { probe, rtt });
     }
@@ -107,8 +126,8 @@ impl<'a> Tally<'a> {
         finished: Vec<(usize, Finished)>,
     ) -> Result<Results, Error> {
         if self.is_hopeless() {
-            let errors = if self.runs == 0 { self.probes_failed.errors } else { self.runs_failed.errors };
-            return Err(Error::AllRunsFailed(errors));
+            let failures = if self.runs == 0 { self.probes_failed } else { self.runs_failed };
+            return Err(Error::AllRunsFailed(failures.errors()));
         }
         let place = |index: &usize| self.runs_ended.iter().position(|ended| ended == index);
         let mut finished = finished;

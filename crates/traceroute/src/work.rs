@@ -7,14 +7,14 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep_until};
 use traceroute_core::{Destination, Results, Schedule, TracerouteError, Ttl};
-use traceroute_packets::{Lease, Watched};
+use traceroute_packets::Watched;
 use tracing::debug;
 
 use crate::budget::BudgetedSink;
 use crate::error::{Error, InvalidRequest};
 use crate::event::{Events, TraceEvent};
 use crate::request::Request;
-use crate::run::{Context, Finished, Phase, Ran, Step, enter, lease, reached, run};
+use crate::run::{Context, Finished, Phase, Ran, Ready, Step, enter, reached, ready, run};
 use crate::tally::Tally;
 use crate::target::{Host, not_a_host};
 use crate::tracer::Inner;
@@ -144,7 +144,7 @@ type Work<'a> = Pin<Box<dyn Future<Output = Part<'a>> + Send + 'a>>;
 
 /// What became of it.
 enum Part<'a> {
-    /// A run or probe has its identity.
+    /// A run or probe has its turn and its identity.
     Begun(Work<'a>),
     /// It was stopped before.
     NeverBegun,
@@ -166,32 +166,32 @@ struct Parts<'a> {
 impl Parts<'_> {
     fn run(&self, index: usize) -> Work<'_> {
         self.begin(
-            move |lease| self.trace(index, lease),
+            move |ready| self.trace(index, ready),
             move |error| Part::RunEnded { index, outcome: Err(error) },
         )
     }
 
     fn probe(&self, index: usize) -> Work<'_> {
         self.begin(
-            move |lease| self.measure(index, lease),
+            move |ready| self.measure(index, ready),
             move |error| Part::ProbeEnded { index, outcome: Err(error) },
         )
     }
 
-    /// Waits for an identity, with which `begun` goes on.
+    /// Waits until a run may begin, with which `begun` goes on.
     fn begin<'a>(
         &'a self,
-        begun: impl FnOnce(Lease) -> Result<Work<'a>, TracerouteError> + Send + 'a,
+        begun: impl FnOnce(Ready<'a>) -> Result<Work<'a>, TracerouteError> + Send + 'a,
         failed: impl FnOnce(TracerouteError) -> Part<'a> + Send + 'a,
     ) -> Work<'a> {
-        Box::pin(lease(&self.context).map(move |lease| match lease.map(|lease| lease.map(begun)) {
+        Box::pin(ready(&self.context).map(move |ready| match ready.map(|ready| ready.map(begun)) {
             Ok(Some(Ok(work))) => Part::Begun(work),
             Ok(None) => Part::NeverBegun,
             Ok(Some(Err(error))) | Err(error) => failed(error),
         }))
     }
 
-    fn trace(&self, index: usize, lease: Lease) -> Result<Work<'_>, TracerouteError> {
+    fn trace<'a>(&'a self, index: usize, ready: Ready<'a>) -> Result<Work<'a>, TracerouteError> {
         let mut schedule = Schedule::parallel(Ttl::FIRST, self.request.max_ttl, self.request.timeout);
         schedule.wait = self.request.wait;
         schedule.sounding = index == 0 && self.request.e2e_queries == 0;
@@ -205,13 +205,13 @@ impl Parts<'_> {
                 Step::Updated(hop) => TraceEvent::HopUpdated { run: index, hop },
             });
         };
-        let running = run(&self.context, lease, schedule, true, on_step)?;
+        let running = run(&self.context, ready, schedule, true, on_step)?;
         Ok(Box::pin(running.map(move |outcome| Part::RunEnded { index, outcome })))
     }
 
-    fn measure(&self, index: usize, lease: Lease) -> Result<Work<'_>, TracerouteError> {
+    fn measure<'a>(&'a self, index: usize, ready: Ready<'a>) -> Result<Work<'a>, TracerouteError> {
         let schedule = Schedule::single(self.request.max_ttl, self.request.timeout);
-        let running = run(&self.context, lease, schedule, false, |_| {})?;
+        let running = run(&self.context, ready, schedule, false, |_| {})?;
         Ok(Box::pin(
             running.map(move |outcome| Part::ProbeEnded { index, outcome: outcome.map(|ran| ran.finished) }),
         ))

@@ -164,14 +164,14 @@ fn each(protocol: Protocol, routers: u8, ttls: u8) -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     runtime.expect("a runtime").block_on(async {
         let tracer = tracer(routers).await;
-        let mut traces = Vec::with_capacity(RUNS);
+        let mut under_way = Vec::with_capacity(RUNS);
         let before = LIVE.get();
         for _ in 0..RUNS {
             let request = Request::builder("198.51.100.9").protocol(protocol).traceroute_queries(1);
             let request = request.e2e_queries(0).max_ttl(ttls).timeout_ms(600_000).build().expect("valid");
-            traces.push(tracer.start(request).expect("room"));
+            under_way.push(tracer.start(request).expect("room"));
         }
-        for trace in &mut traces {
+        for trace in &mut under_way {
             await_events(trace, ttls.into(), routers.into()).await;
         }
         LIVE.get().wrapping_sub(before) / RUNS

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use traceroute::{Blocks, Protocol, Request, RequestBuilder, Results, Tracer};
+use traceroute::{Blocks, Limits, Protocol, Request, RequestBuilder, Results, Tracer};
 use traceroute_core::{Destination, TracerouteError};
 use traceroute_packets::{Clock, Host, Job, Network, Parts, PortHold};
 use traceroute_testnet::sim::virtual_time::Attachment;
@@ -57,20 +57,40 @@ impl Lab {
 
     /// A tracer whose packets pass through an attachment of one's own.
     pub(crate) async fn attached(topology: Topology, change: impl FnOnce(Attachment) -> Attachment) -> Self {
+        let client = Client(topology.client);
+        Self::assembled(topology, change, client, 1000, Limits::default()).await
+    }
+
+    /// A tracer on a host of one's own, with so many ports and such limits.
+    pub(crate) async fn limited(
+        topology: Topology,
+        host: impl Host + 'static,
+        ports: u16,
+        limits: Limits,
+    ) -> Self {
+        Self::assembled(topology, |attachment| attachment, host, ports, limits).await
+    }
+
+    async fn assembled(
+        topology: Topology,
+        change: impl FnOnce(Attachment) -> Attachment,
+        host: impl Host + 'static,
+        ports: u16,
+        limits: Limits,
+    ) -> Self {
         let started = Instant::now();
-        let network = sim::Network::new(topology, 1);
-        let client = network.client();
-        let attachment = change(Attachment::new(network));
+        let attachment = change(Attachment::new(sim::Network::new(topology, 1)));
         let (source, sink, recorder) = attachment.attach(started);
         let network = Network::assemble(Parts {
             clock: Clock::since(started),
             source,
             sink,
-            host: Client(client),
-            blocks: Blocks { ports: 61_000..=61_999, echo_ids: 7_000..=7_999 },
+            host,
+            blocks: Blocks { ports: 61_000..=60_999 + ports, echo_ids: 7_000..=6_999 + ports },
             entropy: entropy(1),
         });
-        let tracer = Tracer::builder().network(network).build().await.expect("nothing to open");
+        let tracer =
+            Tracer::builder().network(network).limits(limits).build().await.expect("nothing to open");
         Self { tracer, recorder }
     }
 

@@ -3,5 +3,6 @@
 #![expect(clippy::float_cmp, reason = "whole milliseconds are exact")]
 
 mod lab;
+mod limits;
 mod paths;
 mod timelines;

@@ -1,0 +1,124 @@
+//! What becomes of a request where ports, descriptors or the budget of probes do not suffice.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use traceroute::{Limits, Operation, Protocol, TraceEvent};
+use traceroute_core::{Destination, TracerouteError};
+use traceroute_packets::{Host, Job, PortHold};
+use traceroute_testnet::DualStack;
+use traceroute_testnet::sim::Topology;
+
+use crate::lab::{Client, Lab, one_run};
+
+/// A client that may open so many ports at one time.
+struct Frugal {
+    client: Client,
+    left: Arc<AtomicUsize>,
+}
+
+impl Frugal {
+    fn new(client: DualStack, descriptors: usize) -> Self {
+        Self { client: Client(client), left: Arc::new(AtomicUsize::new(descriptors)) }
+    }
+}
+
+/// A port, which counts as left again when it is let go.
+struct Port(Arc<AtomicUsize>);
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Host for Frugal {
+    fn source_address(
+        &self,
+        protocol: Protocol,
+        to: Destination,
+        port: u16,
+    ) -> Result<IpAddr, TracerouteError> {
+        self.client.source_address(protocol, to, port)
+    }
+
+    fn interface_index(&self, zone: &str) -> Result<Option<u32>, TracerouteError> {
+        self.client.interface_index(zone)
+    }
+
+    fn spawn(&self, job: Job) -> Result<(), TracerouteError> {
+        self.client.spawn(job)
+    }
+
+    fn hold_port(
+        &self,
+        _: Protocol,
+        _: IpAddr,
+        _: Destination,
+        _: u16,
+    ) -> Result<Option<PortHold>, TracerouteError> {
+        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        match taken {
+            Ok(_) => Ok(Some(Box::new(Port(Arc::clone(&self.left))))),
+            Err(_) => {
+                Err(TracerouteError::DescriptorsExhausted { operation: Operation::ReservePort, limit: 9 })
+            }
+        }
+    }
+}
+
+/// One probe a second toward a silent target, each of which keeps its port for 2.5 s; the run has the only other one.
+#[tokio::test(start_paused = true)]
+async fn end_to_end_probes_that_never_were_are_neither_sent_nor_lost() {
+    let topology = Topology::chain(3).with_target(|target| target.answers.silent = true);
+    let host = Frugal::new(topology.client, 2);
+    let lab = Lab::limited(topology, host, 100, Limits::default()).await;
+    let request = one_run(3, Protocol::Udp).e2e_queries(10).timeout_ms(2500).build().expect("valid");
+    let mut trace = lab.tracer.start(request).expect("room");
+    let (mut lost, mut failed) = (Vec::new(), Vec::new());
+    while let Some(event) = trace.next_event().await {
+        match event {
+            TraceEvent::EndToEnd { probe, rtt } => {
+                assert_eq!(rtt, None);
+                lost.push(probe);
+            }
+            TraceEvent::EndToEndFailed { probe, reason } => {
+                assert!(reason.contains("the limit of 9 open file descriptors"), "{reason}");
+                failed.push(probe);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!((lost, failed), (vec![0, 3, 6, 9], vec![1, 2, 4, 5, 7, 8]));
+    let results = trace.finish().await.expect("a result");
+    let e2e = &results.e2e_probe;
+    assert_eq!((e2e.packets_sent, e2e.packets_received, e2e.packet_loss_percentage), (4, 0, 1.0));
+    let warnings = &results.warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with("6 of 10 end-to-end probes failed: reserving a local port: the limit of 9")
+    );
+}
+
+/// Two requests share what one could use up, so each has ever more end-to-end probes due that wait. They hold no ports
+/// meanwhile.
+#[tokio::test(start_paused = true)]
+async fn probes_that_wait_for_the_budget_hold_no_ports() {
+    let limits = Limits { probes_per_second: NonZeroU32::new(1), ..Limits::default() };
+    let topology = Topology::chain(1);
+    let host = Client(topology.client);
+    let lab = Lab::limited(topology, host, 2, limits).await;
+    let start = || {
+        let request = one_run(1, Protocol::Udp).traceroute_queries(0).e2e_queries(20).build().expect("valid");
+        lab.tracer.start(request).expect("room")
+    };
+    let (first, second) = (start(), start());
+    for trace in [first, second] {
+        let results = trace.finish().await.expect("a result");
+        assert_eq!(results.warnings, [""; 0]);
+        assert_eq!((results.e2e_probe.packets_sent, results.e2e_probe.packets_received), (20, 20));
+    }
+    assert!(lab.tracer.stats().probe_waits >= 39, "{:?}", lab.tracer.stats());
+}
