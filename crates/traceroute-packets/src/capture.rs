@@ -178,6 +178,8 @@ async fn read(mut source: impl Source, guard: EndOnDrop) {
     loop {
         let caught_up = tokio::select! {
             biased;
+            // First: a flood of packets must not keep runs from seeing their time over.
+            () = shared.asked.notified(), if asking.is_empty() => true,
             packet = source.recv() => match packet {
                 Ok(Some(captured)) => {
                     trace!(?captured.direction, length = captured.datagram.len(), "captured");
@@ -190,7 +192,6 @@ async fn read(mut source: impl Source, guard: EndOnDrop) {
                     return shared.end(error);
                 }
             },
-            () = shared.asked.notified(), if asking.is_empty() => true,
         };
         if caught_up {
             shared.up_to_date(&asking);
@@ -199,7 +200,7 @@ async fn read(mut source: impl Source, guard: EndOnDrop) {
                 source.catch_up();
             }
         }
-        // A flood of packets must not keep the runs from running.
+        // Nor from running.
         coop::consume_budget().await;
     }
 }

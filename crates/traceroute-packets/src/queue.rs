@@ -158,7 +158,8 @@ mod tests {
         let queue = Queue::new(2);
         {
             let mut read = pin!(queue.pop());
-            poll_fn(|context| Poll::Ready(assert!(read.as_mut().poll(context).is_pending()))).await;
+            let looked = poll_fn(|context| Poll::Ready(read.as_mut().poll(context))).await;
+            assert!(looked.is_pending());
             queue.push(|| 1);
         }
         assert_eq!(queue.pop().await, Some(1));

@@ -80,7 +80,8 @@ mod tests {
     async fn a_change_after_the_look_is_not_missed() {
         let watched = Watched::new(0);
         let mut waiting = pin!(watched.wait(|value| (*value > 0).then_some(*value)));
-        poll_fn(|context| Poll::Ready(assert!(waiting.as_mut().poll(context).is_pending()))).await;
+        let looked = poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context))).await;
+        assert!(looked.is_pending());
         watched.change(|value| {
             *value = 1;
             true

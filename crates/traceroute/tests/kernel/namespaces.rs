@@ -1,6 +1,8 @@
 //! Tracing in a namespace that is not the caller's, and what the capture does under load.
 
 use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use traceroute::{Blocks, Protocol, TraceEvent, Tracer};
 use traceroute_testnet::kernel::{Chain, Namespace};
@@ -63,6 +65,42 @@ async fn lost_packets_are_counted_in_the_result() {
     let run = &results.traceroute.runs.as_ref().expect("there are runs")[0];
     assert!(run.capture_drops > 10_000, "{run:?}");
     assert_eq!(tracer.stats().capture_drops, run.capture_drops);
+}
+
+/// Two threads keep the capture's buffer full of packets that pass its filter, for as long as the request lasts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_packets_does_not_keep_a_request_from_ending() {
+    let namespace = Namespace::new().expect("root");
+    let blocks = Blocks { ports: 62_000..=62_099, echo_ids: 1..=100 };
+    let builder = Tracer::builder().network_namespace(namespace.path()).blocks(blocks);
+    let tracer = builder.build().await.expect("root");
+    namespace
+        .nft("table ip t { chain c { type filter hook input priority 0; ip daddr 127.0.0.9 drop; }; }")
+        .expect("nftables");
+    let over = AtomicBool::new(false);
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                namespace.run(|| {
+                    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+                    while !over.load(Ordering::Relaxed) {
+                        socket.send_to(&[0; 64], "127.0.0.1:62051").expect("loopback takes all");
+                    }
+                });
+            });
+        }
+        let request = one_run("127.0.0.9", Protocol::Icmp).max_ttl(3).timeout_ms(300).build().expect("valid");
+        let results = tracer.start(request).expect("room").finish();
+        let runtime = tokio::runtime::Handle::current();
+        let results = tokio::task::block_in_place(|| {
+            runtime.block_on(tokio::time::timeout(Duration::from_secs(30), results))
+        });
+        over.store(true, Ordering::Relaxed);
+        results.expect("it ends").expect("a result");
+    });
+    // Three probes within 100 ms, and 300 ms for the last one.
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

@@ -27,6 +27,9 @@ const BUFFER_LEN: usize = 2048;
 /// Room for the answers of a thousand runs that come all at once, a kilobyte each with the kernel's accounting.
 const RECEIVE_BUFFER: usize = 8 << 20;
 
+/// How long packets without a kernel stamp are taken for such as had come before somebody asked.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(1);
+
 /// The packets of a network namespace that its filter admits.
 #[derive(Debug)]
 pub(super) struct LinuxCapture {
@@ -144,11 +147,7 @@ impl LinuxCapture {
             match result {
                 Ok(received) => {
                     let Some(seen) = self.describe(&received) else { continue };
-                    if self
-                        .catching_up
-                        .take_if(|asked| seen.stamp.source == StampSource::Kernel && seen.stamp.at > *asked)
-                        .is_some()
-                    {
+                    if self.catching_up.take_if(|asked| came_after(seen.stamp, *asked)).is_some() {
                         self.kept = Some(seen);
                         return Ok(None);
                     }
@@ -195,6 +194,15 @@ impl Source for LinuxCapture {
 
     fn drop_counter(&self) -> DropCounter {
         self.drops.clone()
+    }
+}
+
+/// Whether a packet came after somebody asked to be told when all until then were read.
+fn came_after(stamp: Stamp, asked: Timestamp) -> bool {
+    match stamp.source {
+        StampSource::Kernel => stamp.at > asked,
+        // The time of reading only says that a flood of such packets has to have an end.
+        StampSource::User => stamp.at > asked + CATCH_UP_WITHIN,
     }
 }
 
