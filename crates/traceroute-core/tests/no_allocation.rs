@@ -1,14 +1,14 @@
 //! Finding the runs of a packet allocates nothing, and a run in the index costs no allocation of its own.
 
-#[path = "../../traceroute-wire/tests/support/allocations.rs"]
-mod allocations;
-
 use std::hint::black_box;
 use std::net::IpAddr;
 
-use allocations::allocations;
 use traceroute_core::{Captured, Demultiplexer, Direction, FlowKey, PacketKeys, Protocol, Stamp, Timestamp};
+use traceroute_testnet::heap::{Counting, allocations};
 use traceroute_wire::{Endpoints, IpHeader, protocol, udp};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 const TARGET: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 9));

@@ -29,6 +29,7 @@ mod address_plan;
 mod capture;
 #[cfg(target_os = "linux")]
 mod error;
+pub mod heap;
 #[cfg(target_os = "linux")]
 pub mod kernel;
 pub mod sim;

@@ -1,15 +1,16 @@
 //! Reading a packet allocates nothing.
 
-#[path = "support/allocations.rs"]
-mod allocations;
 mod support;
 
 use std::hint::black_box;
 
-use allocations::allocations;
 use support::{ICMP, ICMPV6, UDP, V4, V6, icmp, ip, ipv6, object, structure, udp_segment};
+use traceroute_testnet::heap::{Counting, allocations};
 use traceroute_wire::icmp::{echo_request_sum, write_echo_request};
 use traceroute_wire::{Datagram, Endpoints, IcmpMessage, Quoted, Sum, Udp, udp};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 fn read(bytes: &[u8]) {
     let Some(datagram) = Datagram::parse(bytes) else { return };

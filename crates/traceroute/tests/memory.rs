@@ -1,45 +1,28 @@
 //! What live runs cost in memory: allocated bytes, counted.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "common/client.rs"]
+mod client;
+
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use traceroute::{Blocks, Protocol, Request, Trace, TraceEvent, Tracer};
 use traceroute_core::{Captured, Destination, Direction, Sink, Source, Stamp, Timestamp, TracerouteError};
-use traceroute_packets::{Clock, Host, Job, Network, Parts, PortHold};
+use traceroute_packets::{Clock, Network, Parts};
+use traceroute_testnet::DualStack;
+use traceroute_testnet::heap::{Counting, of_thread};
+
+use client::Client;
 
 const KIB: usize = 1024;
 const RUNS: usize = 500;
 const CLIENT: [u8; 4] = [192, 0, 2, 1];
 
-thread_local! {
-    // Of this thread only, in which the runtime of a test runs.
-    static LIVE: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-// SAFETY: every call is passed on to the system's allocator as it is; counting neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.set(LIVE.get().wrapping_add(layout.size()));
-        // SAFETY: the caller's promises are those that the system's allocator asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.set(LIVE.get().wrapping_sub(layout.size()));
-        // SAFETY: as above; the pointer came from the system's allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 /// A network in which a router at each of the first TTLs answers, and nobody else.
 #[derive(Clone)]
@@ -103,33 +86,6 @@ impl Source for Answers {
     }
 }
 
-struct Client;
-
-impl Host for Client {
-    fn source_address(&self, _: Protocol, _: Destination, _: u16) -> Result<IpAddr, TracerouteError> {
-        Ok(CLIENT.into())
-    }
-
-    fn interface_index(&self, _: &str) -> Result<Option<u32>, TracerouteError> {
-        Ok(None)
-    }
-
-    fn spawn(&self, job: Job) -> Result<(), TracerouteError> {
-        std::thread::spawn(job);
-        Ok(())
-    }
-
-    fn hold_port(
-        &self,
-        _: Protocol,
-        _: IpAddr,
-        _: Destination,
-        port: u16,
-    ) -> Result<Option<PortHold>, TracerouteError> {
-        Ok(Some(Box::new(port)))
-    }
-}
-
 async fn tracer(routers: u8) -> Tracer {
     let routers = Routers { count: routers, answers: Arc::default(), news: Arc::default() };
     let mut bits = 0_u64;
@@ -137,7 +93,7 @@ async fn tracer(routers: u8) -> Tracer {
         clock: Clock::since(Instant::now()),
         source: Answers { routers: routers.clone(), current: Vec::new(), catching_up: false },
         sink: routers,
-        host: Client,
+        host: Client(DualStack { v4: CLIENT.into(), v6: Ipv6Addr::LOCALHOST }),
         blocks: Blocks { ports: 60_000..=64_095, echo_ids: 1..=4096 },
         entropy: Box::new(move || {
             bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -165,7 +121,8 @@ fn each(protocol: Protocol, routers: u8, ttls: u8) -> usize {
     runtime.expect("a runtime").block_on(async {
         let tracer = tracer(routers).await;
         let mut under_way = Vec::with_capacity(RUNS);
-        let before = LIVE.get();
+        // Of this thread only, in which the runtime runs.
+        let before = of_thread().live;
         for _ in 0..RUNS {
             let request = Request::builder("198.51.100.9").protocol(protocol).traceroute_queries(1);
             let request = request.e2e_queries(0).max_ttl(ttls).timeout_ms(600_000).build().expect("valid");
@@ -174,7 +131,7 @@ fn each(protocol: Protocol, routers: u8, ttls: u8) -> usize {
         for trace in &mut under_way {
             await_events(trace, ttls.into(), routers.into()).await;
         }
-        LIVE.get().wrapping_sub(before) / RUNS
+        of_thread().live.wrapping_sub(before) / RUNS
     })
 }
 

@@ -1,7 +1,6 @@
 //! This program as a load: many traces in one namespace, by the library in one process or by a process each.
 
 mod at_once;
-mod heap;
 mod live;
 mod processes;
 

@@ -34,8 +34,6 @@ mod error;
 #[cfg(target_os = "linux")]
 mod fairness;
 #[cfg(target_os = "linux")]
-mod heap;
-#[cfg(target_os = "linux")]
 mod load;
 #[cfg(target_os = "linux")]
 mod pace;

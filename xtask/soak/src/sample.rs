@@ -9,9 +9,13 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
+use traceroute_testnet::heap::{self, Counting};
 
 use crate::error::Error;
-use crate::{heap, system};
+use crate::system;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// What the process holds at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -32,7 +36,7 @@ impl Sample {
         Ok(Self {
             at: start.elapsed(),
             resident: system::resident()?,
-            heap: heap::live(),
+            heap: heap::live() as u64,
             descriptors: system::descriptors()?,
             tasks: runtime.metrics().num_alive_tasks(),
         })

@@ -41,8 +41,8 @@ async fn a_namespace_without_loopback_still_traces() {
     assert_eq!(addresses(hops(&results)), ["10.71.0.2", "10.71.1.2"]);
 }
 
-#[tokio::test]
-async fn lost_packets_are_counted_in_the_result() {
+/// A tracer with ports from 62,000 on in a namespace in which 127.0.0.9 is dead.
+async fn beside_a_dead_target() -> (Namespace, Tracer) {
     let namespace = Namespace::new().expect("root");
     let blocks = Blocks { ports: 62_000..=62_099, echo_ids: 1..=100 };
     let builder = Tracer::builder().network_namespace(namespace.path()).blocks(blocks);
@@ -50,6 +50,12 @@ async fn lost_packets_are_counted_in_the_result() {
     namespace
         .nft("table ip t { chain c { type filter hook input priority 0; ip daddr 127.0.0.9 drop; }; }")
         .expect("nftables");
+    (namespace, tracer)
+}
+
+#[tokio::test]
+async fn lost_packets_are_counted_in_the_result() {
+    let (namespace, tracer) = beside_a_dead_target().await;
     let request = one_run("127.0.0.9", Protocol::Icmp).max_ttl(3).timeout_ms(300).build().expect("valid");
     let mut trace = tracer.start(request).expect("room");
     while !matches!(trace.next_event().await, Some(TraceEvent::ProbeSent { .. })) {}
@@ -70,13 +76,7 @@ async fn lost_packets_are_counted_in_the_result() {
 /// Two threads keep the capture's buffer full of packets that pass its filter, for as long as the request lasts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_packets_does_not_keep_a_request_from_ending() {
-    let namespace = Namespace::new().expect("root");
-    let blocks = Blocks { ports: 62_000..=62_099, echo_ids: 1..=100 };
-    let builder = Tracer::builder().network_namespace(namespace.path()).blocks(blocks);
-    let tracer = builder.build().await.expect("root");
-    namespace
-        .nft("table ip t { chain c { type filter hook input priority 0; ip daddr 127.0.0.9 drop; }; }")
-        .expect("nftables");
+    let (namespace, tracer) = beside_a_dead_target().await;
     let over = AtomicBool::new(false);
     let started = Instant::now();
     std::thread::scope(|scope| {

@@ -1,47 +1,14 @@
 //! A tracer in a simulated network under virtual time.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use traceroute::{Blocks, Limits, Protocol, Request, RequestBuilder, Results, Tracer};
-use traceroute_core::{Destination, TracerouteError};
-use traceroute_packets::{Clock, Host, Job, Network, Parts, PortHold};
+use traceroute_packets::{Clock, Host, Network, Parts};
 use traceroute_testnet::sim::virtual_time::Attachment;
 use traceroute_testnet::sim::{self, Recorder, Topology};
 
-/// The client of a simulated network: it has all ports, and one route.
-pub(crate) struct Client(pub(crate) traceroute_testnet::DualStack);
-
-impl Host for Client {
-    fn source_address(
-        &self,
-        _protocol: Protocol,
-        to: Destination,
-        _port: u16,
-    ) -> Result<IpAddr, TracerouteError> {
-        Ok(self.0.of_family(to.address))
-    }
-
-    fn interface_index(&self, _name: &str) -> Result<Option<u32>, TracerouteError> {
-        Ok(None)
-    }
-
-    fn spawn(&self, job: Job) -> Result<(), TracerouteError> {
-        std::thread::spawn(job);
-        Ok(())
-    }
-
-    fn hold_port(
-        &self,
-        _protocol: Protocol,
-        _source: IpAddr,
-        _to: Destination,
-        _port: u16,
-    ) -> Result<Option<PortHold>, TracerouteError> {
-        Ok(Some(Box::new(())))
-    }
-}
+use crate::client::Client;
 
 /// A tracer, and what goes over the wire.
 pub(crate) struct Lab {

@@ -11,7 +11,8 @@ use traceroute_packets::{Host, Job, PortHold};
 use traceroute_testnet::DualStack;
 use traceroute_testnet::sim::Topology;
 
-use crate::lab::{Client, Lab, one_run};
+use crate::client::Client;
+use crate::lab::{Lab, one_run};
 
 /// A client that may open so many ports at one time.
 struct Frugal {

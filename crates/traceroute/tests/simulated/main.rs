@@ -2,6 +2,8 @@
 
 #![expect(clippy::float_cmp, reason = "whole milliseconds are exact")]
 
+#[path = "../common/client.rs"]
+mod client;
 mod lab;
 mod limits;
 mod paths;

@@ -8,8 +8,12 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use traceroute::{Protocol, Request, Trace, TraceEvent, Tracer};
+use traceroute_testnet::heap::{self, Counting};
 
-use super::{Cost, Failure, heap, unlimited};
+use super::{Cost, Failure, unlimited};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// How long it may take until all runs have got what they are to wait for.
 const READY_WITHIN: Duration = Duration::from_secs(30);
