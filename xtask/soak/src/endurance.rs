@@ -29,15 +29,11 @@ const DESCRIPTORS: f64 = 0.02;
 /// but at this load the two together are less than one block. And what the library and the runtime have open.
 const MOST_DESCRIPTORS: u64 = 4_096 + 64;
 
-/// What an identity in quarantine takes, at most. It is in a hash table, with 24 bytes of port, address and label and a
-/// byte of control. Of 8 buckets 7 can be used, and where half of those are in use and the others were, the table doubles:
-/// it has at most 4 * 8 / 7 buckets for each entry. And it is in a queue, which doubles when it is full, with the time in
-/// 32 bytes.
-const QUARANTINED: u64 = (25 * 4 * 8) / 7 + 2 * 32;
-/// Identities that are in quarantine at one time, for each request a second.
-const IDENTITIES: u64 = 53 * 60;
-/// What else may be left: the tables of the runs under way, which stay as large as they were, and the runtime's own.
-const REST: u64 = 2 << 20;
+/// Bytes that may be left for each request a second: the tables of live runs, which stay as large as they were. Some 200 runs
+/// are live for each, in four tables with at most 4 * 8 / 7 buckets of 60 bytes for one.
+const LEFT: u64 = 200 * 4 * 60 * 4 * 8 / 7;
+/// What else may be left: the runtime's own.
+const REST: u64 = 256 << 10;
 
 /// Whether the figures of the plateau are flat.
 pub(crate) fn flat(plan: &Plan, samples: &Samples) -> Vec<Claim> {
@@ -105,11 +101,11 @@ pub(crate) fn flat(plan: &Plan, samples: &Samples) -> Vec<Claim> {
 
 /// Whether what is left on the heap once quarantine has ended is explained.
 pub(crate) fn heap_is_back(plan: &Plan, before: &Sample, after: &Sample) -> Claim {
-    let allowed = u64::from(plan.rate) * IDENTITIES * QUARANTINED + REST;
+    let allowed = u64::from(plan.rate) * LEFT + REST;
     let left = after.heap.saturating_sub(before.heap);
     Claim::new(
         format!(
-            "once quarantine has ended, at most {:.1} MB of heap are left: the room that its tables keep",
+            "once quarantine has ended, at most {:.1} MB of heap are left: the room that tables of live runs keep",
             megabytes(allowed)
         ),
         left <= allowed,
@@ -201,10 +197,10 @@ mod tests {
             let after = Sample { descriptors, tasks, ..before };
             assert_eq!(nothing_is_left(idle, &before, &after).verdict, Verdict::False);
         }
-        // 20 * 53 * 60 identities of 178 bytes are 11.3 MB, and 2.1 MB are for the rest.
-        let after = Sample { heap: before.heap + 13_000_000, ..before };
+        // 20 * 219,428 bytes and 256 KiB are 4.65 MB.
+        let after = Sample { heap: before.heap + 4_600_000, ..before };
         assert_eq!(heap_is_back(&PLAN, &before, &after).verdict, Verdict::Holds);
-        let after = Sample { heap: before.heap + 14_000_000, ..before };
+        let after = Sample { heap: before.heap + 4_700_000, ..before };
         assert_eq!(heap_is_back(&PLAN, &before, &after).verdict, Verdict::False);
     }
 }
