@@ -62,6 +62,18 @@ pub async fn trace<D: TracerouteDriver>(run: &mut Run, driver: &mut D) -> Result
     Ok(())
 }
 
+/// Books what has arrived until now, and sends nothing: for a run that is to end before its time.
+pub async fn settle<D: TracerouteDriver>(run: &mut Run, driver: &mut D) {
+    let now = driver.now();
+    while let Ok(event) = driver.next_event(Some(now)).await {
+        let last = event == Event::Deadline;
+        handle(run, driver, event);
+        if last {
+            return;
+        }
+    }
+}
+
 /// Books what still comes after the end of a run. Never returns unless the driver fails.
 pub async fn linger<D: TracerouteDriver>(run: &mut Run, driver: &mut D) -> TracerouteError {
     loop {

@@ -34,7 +34,7 @@ mod results;
 mod run;
 
 pub use demux::{Demultiplexer, PacketKeys};
-pub use driver::{Event, TracerouteDriver, linger, trace};
+pub use driver::{Event, TracerouteDriver, linger, settle, trace};
 pub use error::{ErrorCode, Operation, TracerouteError};
 pub use execution::{Pace, SEND_DELAY, Schedule, Wait};
 pub use identity::{Identity, IdentityPool, Nonce, QUARANTINE};

@@ -3,10 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 use traceroute_core::{Destination, Identity, IdentityPool, Protocol, TracerouteError};
 
@@ -35,6 +36,8 @@ struct Inner {
     clock: Clock,
     host: Arc<dyn Host>,
     state: Mutex<State>,
+    /// Somebody has begun to wait.
+    queued: Notify,
 }
 
 struct State {
@@ -85,7 +88,7 @@ impl Leases {
         };
         let (udp, icmp) = (pool(&blocks.ports), pool(&blocks.echo_ids));
         let state = State { udp, icmp, entropy, held: HashMap::new(), waiting: HashMap::new() };
-        Self { inner: Arc::new(Inner { clock, host, state: Mutex::new(state) }) }
+        Self { inner: Arc::new(Inner { clock, host, state: Mutex::new(state), queued: Notify::new() }) }
     }
 
     /// Lends an identity for probes from `source` to `to`. When all are in use toward that target, waits in turn for
@@ -101,7 +104,10 @@ impl Leases {
         let turn = self.inner.lock().lease_or_wait(protocol, remote, self.inner.clock);
         let lease = match turn {
             Turn::Now(identity) => Some(self.inner.lend(protocol, identity)),
-            Turn::Later(waiting) => timeout(patience, waiting).await.ok().and_then(Result::ok),
+            Turn::Later(waiting) => {
+                self.inner.queued.notify_waiters();
+                timeout(patience, waiting).await.ok().and_then(Result::ok)
+            }
             Turn::Never => None,
         };
         match lease {
@@ -191,6 +197,11 @@ impl State {
         Turn::Later(waiting)
     }
 
+    fn is_waited_for(&self, protocol: Protocol, remote: IpAddr) -> bool {
+        let queue = self.waiting.get(&(protocol, remote));
+        queue.is_some_and(|queue| queue.iter().any(|turn| !turn.is_closed()))
+    }
+
     /// Whether the port could be held.
     fn hold(&mut self, port: Port, to: Destination, host: &dyn Host) -> Result<bool, TracerouteError> {
         if let Some(held) = self.held.get_mut(&port) {
@@ -219,6 +230,18 @@ impl Lease {
     #[must_use]
     pub const fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// Waits until somebody waits for an identity toward the same target, which this one would serve.
+    pub async fn wanted(&self) {
+        loop {
+            // Before the look, so that nobody is missed who comes after it.
+            let queued = pin!(self.inner.queued.notified());
+            if self.inner.lock().is_waited_for(self.protocol, self.identity.remote) {
+                return;
+            }
+            queued.await;
+        }
     }
 
     /// Holds the lease's port, or that of another identity where somebody else has it. Echo ids cannot be held.

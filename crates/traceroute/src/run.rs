@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use traceroute_core::{
     Destination, EndReason, Hop, Knowledge, ProbeProtocol, Protocol, Run, RunEvent, RunReport, Schedule,
-    TracerouteError, linger, trace,
+    TracerouteError, linger, settle, trace,
 };
 use traceroute_icmp::IcmpProbes;
 use traceroute_packets::{Lease, Network, PacketDriver, SharedSink, Watched};
@@ -85,7 +85,7 @@ impl Finished {
 }
 
 /// A run that has ended, and its result as it is after all, for one that listens: late answers are booked until the
-/// request is done.
+/// request is done, or until somebody else waits for the run's identity.
 pub(crate) struct Ran<'a> {
     pub(crate) finished: Finished,
     pub(crate) listening: Option<Listening<'a>>,
@@ -159,9 +159,10 @@ fn conduct<'a>(
     let mut driver =
         PacketDriver::new(probes, subscription, sink, destination, network.clock(), sisters, observer);
 
+    let source = SocketAddr::new(context.source, lease.identity().local);
     let finished = move |run: &Run, id: String| Finished {
         id,
-        source: SocketAddr::new(context.source, lease.identity().local),
+        source,
         destination: SocketAddr::new(context.destination.address, remote_port),
         report: run.report(),
         drops: losses.count(),
@@ -171,13 +172,23 @@ fn conduct<'a>(
         match traced {
             Some(Err(error)) => return Err(error),
             Some(Ok(())) => {}
-            None => run.interrupt(),
+            None => {
+                settle(&mut run, &mut driver).await;
+                run.interrupt();
+            }
         }
         let id = random_id();
         let ended = finished(&run, id.clone());
         let listen = async move {
-            // If the capture fails now, the run has its result all the same.
-            until(phase, Phase::Done, pin!(linger(&mut run, &mut driver))).await;
+            tokio::select! {
+                biased;
+                () = reached(phase, Phase::Done) => {}
+                // Nobody is to wait for an identity whose run is over.
+                () = lease.wanted() => {}
+                // If the capture fails now, the run has its result all the same.
+                _ = linger(&mut run, &mut driver) => {}
+            }
+            settle(&mut run, &mut driver).await;
             finished(&run, id)
         };
         Ok(Ran { finished: ended, listening: listens.then(|| Box::pin(listen) as Listening<'a>) })

@@ -18,7 +18,8 @@ use crate::work::carry_out;
 /// How many events may wait to be read; more are lost, and counted.
 const EVENTS: usize = 4096;
 
-/// A request under way. Dropping it ends the request: nothing more is sent, and no socket, lease or task is left.
+/// A request under way. Dropping it ends the request: nothing more is sent, and no socket, lease or task is left. Only a
+/// name that is being looked up keeps its thread until the system's resolver gives up.
 #[derive(Debug)]
 #[must_use = "dropping a trace ends its request"]
 pub struct Trace {

@@ -135,3 +135,18 @@ async fn tracers_one_after_the_other_leave_few_captures_and_none_for_long() {
     }
     namespace.await_no_packet_sockets().expect("all are closed");
 }
+
+/// All answers have come when the request is stopped, and none has been read: its only thread was asleep.
+#[tokio::test]
+async fn what_had_arrived_counts_when_a_request_is_stopped() {
+    let chain = Chain::builder().routers(2).build().expect("root");
+    let tracer = Tracer::builder().network_namespace(chain.client().path()).build().await.expect("root");
+    let request =
+        one_run(chain.target().addresses().v4, Protocol::Udp).e2e_queries(1).build().expect("valid");
+    let mut trace = tracer.start(request).expect("room");
+    while !matches!(trace.next_event().await, Some(TraceEvent::ProbeSent { .. })) {}
+    let results = trace.stop().await.expect("a result");
+    // The sounding and the first probe were on their way, and the kernels here answer before a call returns.
+    assert_eq!(addresses(hops(&results))[0], "10.71.0.2");
+    assert_eq!(results.e2e_probe.packets_received, 1);
+}

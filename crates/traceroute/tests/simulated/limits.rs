@@ -123,3 +123,18 @@ async fn probes_that_wait_for_the_budget_hold_no_ports() {
     }
     assert!(lab.tracer.stats().probe_waits >= 39, "{:?}", lab.tracer.stats());
 }
+
+/// More runs than ports: those that have ended make room, instead of listening for late answers of a silent hop.
+#[tokio::test(start_paused = true)]
+async fn runs_that_have_ended_make_room_for_those_that_wait() {
+    let topology = Topology::chain(3).with_router(2, |router| router.answers.silent = true);
+    let host = Client(topology.client);
+    let lab = Lab::limited(topology, host, 5, Limits::default()).await;
+    for protocol in [Protocol::Udp, Protocol::Icmp] {
+        let (results, _) = lab.trace(one_run(3, protocol).traceroute_queries(50).e2e_queries(5)).await;
+        assert_eq!(results.warnings, [""; 0]);
+        let runs = results.traceroute.runs.expect("there are runs");
+        assert_eq!((runs.len(), runs.iter().filter(|run| run.reached).count()), (50, 50));
+        assert_eq!(results.e2e_probe.packets_received, 5);
+    }
+}

@@ -55,6 +55,18 @@ struct Seen {
     len: usize,
 }
 
+impl Seen {
+    /// `None` for a packet that is neither ours nor for us.
+    const fn of(received: &Received, stamp: Stamp) -> Option<Self> {
+        let direction = match received.packet_type {
+            libc::PACKET_OUTGOING => Direction::Sent,
+            libc::PACKET_HOST => Direction::Received,
+            _ => return None,
+        };
+        Some(Self { direction, stamp, interface: received.interface, len: received.len })
+    }
+}
+
 impl LinuxCapture {
     pub(super) fn open(
         clock: Clock,
@@ -107,17 +119,11 @@ impl LinuxCapture {
         debug!("no stamped packet seen on loopback");
     }
 
-    /// What is known of a packet in the buffer; `None` for one that is neither ours nor for us.
-    fn describe(&mut self, received: &Received) -> Option<Seen> {
-        let direction = match received.packet_type {
-            libc::PACKET_OUTGOING => Direction::Sent,
-            libc::PACKET_HOST => Direction::Received,
-            _ => return None,
-        };
+    /// When a packet passed that has just been read.
+    fn stamp(&mut self, received: &Received) -> Stamp {
         let now = read_clocks(self.clock);
         let kernel = received.stamp.and_then(|stamp| self.wall_clock.convert(stamp, now));
-        let stamp = kernel.map_or(Stamp::user(now.before), Stamp::kernel);
-        Some(Seen { direction, stamp, interface: received.interface, len: received.len })
+        kernel.map_or(Stamp::user(now.before), Stamp::kernel)
     }
 
     fn count_drops(&mut self) {
@@ -146,12 +152,15 @@ impl LinuxCapture {
             };
             match result {
                 Ok(received) => {
-                    let Some(seen) = self.describe(&received) else { continue };
-                    if self.catching_up.take_if(|asked| came_after(seen.stamp, *asked)).is_some() {
-                        self.kept = Some(seen);
+                    let stamp = self.stamp(&received);
+                    let seen = Seen::of(&received, stamp);
+                    if self.catching_up.take_if(|asked| came_after(stamp, *asked)).is_some() {
+                        self.kept = seen;
                         return Ok(None);
                     }
-                    return Ok(Some(seen));
+                    if seen.is_some() {
+                        return Ok(seen);
+                    }
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => {
