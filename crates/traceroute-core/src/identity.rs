@@ -86,7 +86,8 @@ type Spent = (u16, IpAddr, u32);
 #[derive(Debug)]
 pub struct IdentityPool {
     block: Block,
-    /// Where a target that no run goes to begins.
+    /// Where a target that no run goes to begins. It only goes forward, lest a target that is live all the time pulls the
+    /// others back to locals that have just been returned.
     next: u16,
     /// Until when; at most one for each local of the block.
     held_elsewhere: HashMap<u16, Timestamp>,
@@ -143,7 +144,7 @@ impl IdentityPool {
             }
             return None;
         };
-        *next = block.offset_behind(local);
+        *next = block.offset_behind(block.first + *next);
         live.insert((local, remote));
         Some(Identity { local, remote, nonce })
     }
@@ -253,6 +254,25 @@ mod tests {
             state += 1;
             state
         }
+    }
+
+    #[test]
+    fn a_local_rests_though_another_target_is_live_all_the_time() {
+        let mut pool = IdentityPool::new(50_000, 100, 0);
+        let mut entropy = counter();
+        let mut lent = alloc::vec::Vec::new();
+        for _ in 0..25 {
+            pool.lease(OTHER, Timestamp::ZERO, &mut entropy).expect("it keeps a quarter");
+            for _ in 0..2 {
+                let identity = pool.lease(REMOTE, Timestamp::ZERO, &mut entropy).expect("all are free");
+                pool.release(&identity, Timestamp::ZERO);
+                lent.push(identity.local);
+            }
+        }
+        let count = lent.len();
+        lent.sort_unstable();
+        lent.dedup();
+        assert_eq!(lent.len(), count, "75 leases go once round a block of 100 at most");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use traceroute_core::{
     Source, Stamp, Timestamp, TracerouteDriver, TracerouteError,
 };
 
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 use crate::clock::Clock;
 use crate::watched::Watched;
@@ -21,6 +21,8 @@ pub struct PacketDriver<'a, P, S, N, O> {
     clock: Clock,
     sisters: Option<&'a Watched<Knowledge>>,
     known: Knowledge,
+    /// When the source was asked to catch up, until it answers.
+    asked: Option<Timestamp>,
     sent_any: bool,
 }
 
@@ -51,6 +53,7 @@ where
             clock,
             sisters,
             known: Knowledge::default(),
+            asked: None,
             sent_any: false,
         }
     }
@@ -80,15 +83,8 @@ where
     }
 
     async fn next_event(&mut self, until: Option<Timestamp>) -> Result<Event, TracerouteError> {
-        let Self { protocol, source, sisters, known, clock, .. } = self;
-        let deadline = async {
-            match until {
-                Some(at) => sleep_until(clock.instant(at)).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::pin!(deadline);
-        let mut expired = false;
+        let Self { protocol, source, sisters, known, asked, clock, .. } = self;
+        let at = until.map(|at| clock.instant(at));
         loop {
             tokio::select! {
                 biased;
@@ -98,7 +94,11 @@ where
                             return Ok(event);
                         }
                     }
-                    None if expired => return Ok(Event::Deadline),
+                    // Whichever call has asked: one that returned with a packet must not make the next ask again, for
+                    // ever, as long as packets come.
+                    None if asked.take().is_some_and(|asked| until.is_some_and(|until| until <= asked)) => {
+                        return Ok(Event::Deadline);
+                    }
                     None => {}
                 },
                 knowledge = learn(*sisters, *known) => {
@@ -107,8 +107,8 @@ where
                 }
                 // The time for an answer is over only if none waits to be read: the process may have been stopped, or have
                 // a thousand other runs to care for.
-                () = &mut deadline, if !expired => {
-                    expired = true;
+                () = expiry(at), if asked.is_none() => {
+                    *asked = Some(clock.now());
                     source.catch_up();
                 }
             }
@@ -117,6 +117,14 @@ where
 
     fn observe(&mut self, run: &mut Run) {
         (self.observer)(run);
+    }
+}
+
+/// Waits for a time; for ever, where there is none.
+async fn expiry(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
