@@ -164,10 +164,17 @@ pub enum TracerouteError {
 }
 
 impl TracerouteError {
-    /// Whether this process lacks something, so that nothing was tried. Such an error says nothing about the network.
+    /// Whether this process is at fault, for want of ports or descriptors or of its capture. Such an error says nothing about
+    /// the network.
     #[must_use]
-    pub const fn is_shortage(&self) -> bool {
-        matches!(self, Self::DescriptorsExhausted { .. } | Self::IdentitiesExhausted { .. })
+    pub const fn is_own(&self) -> bool {
+        matches!(
+            self,
+            Self::DescriptorsExhausted { .. }
+                | Self::IdentitiesExhausted { .. }
+                | Self::CaptureEnded
+                | Self::System { operation: Operation::Capture | Operation::ReservePort, .. }
+        )
     }
 
     /// The code that the HTTP interface gives this error.

@@ -5,6 +5,7 @@ use traceroute_core::{
     Source, Stamp, Timestamp, TracerouteDriver, TracerouteError,
 };
 
+use tokio::task::coop;
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::Clock;
@@ -93,6 +94,8 @@ where
                         if let Some(event) = recognise(protocol, &captured) {
                             return Ok(event);
                         }
+                        // A flood of packets that mean nothing must not keep others from running.
+                        coop::consume_budget().await;
                     }
                     // Whichever call has asked: one that returned with a packet must not make the next ask again, for
                     // ever, as long as packets come.

@@ -94,6 +94,13 @@ pub(crate) struct BegunSink<'a, S> {
     begun: AtomicBool,
 }
 
+impl<S> BegunSink<'_, S> {
+    /// Gives up the turn that it has: the first probe will wait for another.
+    pub(crate) fn forgo_turn(&self) {
+        self.begun.store(true, Ordering::Relaxed);
+    }
+}
+
 impl<S: Sink> Sink for BegunSink<'_, S> {
     async fn send(&self, datagram: &[u8], to: Destination) -> Result<Stamp, TracerouteError> {
         if self.begun.swap(true, Ordering::Relaxed) {
@@ -157,10 +164,13 @@ mod tests {
         let sent = Arc::new(StdMutex::new(Vec::new()));
         let log = Log { started: Instant::now(), sent: Arc::clone(&sent) };
         let sink = BudgetedSink::new(log, Some(Arc::clone(&budget)));
-        let _first = sink.begin().await;
+        let first = sink.begin().await;
         let second = sink.begin().await;
         second.send(&[1], to).await.expect("a log takes all");
         second.send(&[2], to).await.expect("a log takes all");
-        assert_eq!(*sent.lock().expect("not poisoned"), [(1, 100), (2, 200)]);
+        // Two turns later, the first has long lost its own.
+        first.forgo_turn();
+        first.send(&[3], to).await.expect("a log takes all");
+        assert_eq!(*sent.lock().expect("not poisoned"), [(1, 100), (2, 200), (3, 300)]);
     }
 }

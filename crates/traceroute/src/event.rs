@@ -62,7 +62,8 @@ pub enum TraceEvent {
         /// Its round trip; `None` if it was lost.
         rtt: Option<Duration>,
     },
-    /// An end-to-end probe could not be begun, for want of a local port or a descriptor. It is neither sent nor lost.
+    /// An end-to-end probe could not be made or measured, for want of a local port, a descriptor or the capture. It counts as
+    /// neither sent nor lost.
     EndToEndFailed {
         /// The probe, counted from 0 in the order of sending.
         probe: usize,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use traceroute_core::{
     Destination, EndReason, Hop, Knowledge, ProbeProtocol, Protocol, Run, RunEvent, RunReport, Schedule,
     TracerouteError, linger, settle, trace,
@@ -107,8 +108,13 @@ pub(crate) async fn ready<'a>(context: &'a Context<'a>) -> Result<Option<Ready<'
     let &Context { network, protocol, source, destination, timeout, phase, .. } = context;
     let ready = pin!(async {
         let sink = context.sink.begin().await;
-        let lease = network.lease(protocol, source, destination, timeout).await?;
-        Ok(Ready { sink, lease })
+        let mut lease = pin!(network.lease(protocol, source, destination, timeout));
+        if let Some(lease) = (&mut lease).now_or_never() {
+            return Ok(Ready { sink, lease: lease? });
+        }
+        // Turns of runs that wait here would add up, and all be used at once.
+        sink.forgo_turn();
+        Ok(Ready { sink, lease: lease.await? })
     });
     until(phase, Phase::Stopped, ready).await.transpose()
 }

@@ -23,8 +23,8 @@ pub(crate) struct Tally<'a> {
     runs_failed: Failures,
     /// The round trips of the probes in the order in which they ended.
     rtts: Vec<Option<Duration>>,
-    /// How many probes were never begun, for want of ports or descriptors: they are neither sent nor lost.
-    probes_not_begun: usize,
+    /// How many probes failed for a fault of this process: they are neither sent nor lost.
+    probes_not_measured: usize,
     probes_failed: Failures,
 }
 
@@ -62,7 +62,7 @@ impl<'a> Tally<'a> {
             runs_ended: Vec::new(),
             runs_failed: Failures::default(),
             rtts: Vec::new(),
-            probes_not_begun: 0,
+            probes_not_measured: 0,
             probes_failed: Failures::default(),
         }
     }
@@ -74,16 +74,19 @@ impl<'a> Tally<'a> {
 
     /// Whether nothing can come of the request any more.
     pub(crate) fn is_hopeless(&self) -> bool {
-        match (self.runs, self.probes_failed.count()) {
-            // Without runs the probes are all there is, and what one is refused all will be.
-            (0, 0) => false,
-            (0, failed) => failed == self.probes_ended(),
-            (runs, _) => self.runs_failed.count() == runs,
+        let failed = self.probes_failed.count();
+        match self.runs {
+            // Without runs the probes are all there is, and what the network refuses one it will refuse all.
+            0 => {
+                let refused = self.probes_failed.0.iter().any(|(error, _)| !error.is_own());
+                failed > 0 && failed == self.probes_ended() && (refused || failed == self.probes)
+            }
+            runs => self.runs_failed.count() == runs,
         }
     }
 
     fn probes_ended(&self) -> usize {
-        self.rtts.len() + self.probes_not_begun
+        self.rtts.len() + self.probes_not_measured
     }
 
     pub(crate) fn run_ended(&mut self, run: usize, outcome: Result<Finished, TracerouteError>) {
@@ -107,8 +110,8 @@ impl<'a> Tally<'a> {
             Err(error) => {
                 warn!(probe, %error, "the end-to-end probe failed");
                 self.probes_failed.add(error.clone());
-                if error.is_shortage() {
-                    self.probes_not_begun += 1;
+                if error.is_own() {
+                    self.probes_not_measured += 1;
                     self.events.send(|| TraceEvent::EndToEndFailed { probe, reason: describe(&error) });
                     return;
                 }

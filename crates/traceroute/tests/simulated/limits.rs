@@ -138,3 +138,23 @@ async fn runs_that_have_ended_make_room_for_those_that_wait() {
         assert_eq!(results.e2e_probe.packets_received, 5);
     }
 }
+
+/// Without runs, a shortage that passes does not end the request; the network's refusal would.
+#[tokio::test(start_paused = true)]
+async fn a_shortage_that_passes_does_not_end_a_request_without_runs() {
+    let topology = Topology::chain(1);
+    let host = Frugal::new(topology.client, 0);
+    let left = Arc::clone(&host.left);
+    let lab = Lab::limited(topology, host, 100, Limits::default()).await;
+    let request = one_run(1, Protocol::Udp).traceroute_queries(0).e2e_queries(5).build().expect("valid");
+    let mut trace = lab.tracer.start(request).expect("room");
+    while !matches!(trace.next_event().await, Some(TraceEvent::EndToEndFailed { .. })) {}
+    left.store(1, Ordering::Relaxed);
+    let results = trace.finish().await.expect("a result");
+    assert_eq!((results.e2e_probe.packets_sent, results.e2e_probe.packets_received), (4, 4));
+
+    left.store(0, Ordering::Relaxed);
+    let request = one_run(1, Protocol::Udp).traceroute_queries(0).e2e_queries(2).build().expect("valid");
+    let error = lab.tracer.start(request).expect("room").finish().await.expect_err("nothing came of it");
+    assert!(error.to_string().contains("the limit of 9 open file descriptors"), "{error}");
+}
