@@ -24,10 +24,12 @@ pub(super) fn experiments(chain: &Rc<Chain>) -> Result<Vec<Experiment>, Error> {
     let one = vec![bed::target(Family::V4)];
     let mut all = Vec::new();
     for method in METHODS {
-        all.extend([1, 10, 100].map(|traces| experiment(chain, method, &one, "one target", traces)));
-        for traces in [200, 1000] {
+        for traces in [1, 10, 100, 200, 1000] {
             all.push(experiment(chain, method, &one, "one target", traces));
-            all.push(experiment(chain, method, &bed::consecutive(first, traces), "as many targets", traces));
+            if traces > 1 {
+                let many = bed::consecutive(first, traces);
+                all.push(experiment(chain, method, &many, "as many targets", traces));
+            }
         }
     }
     Ok(all)

@@ -24,7 +24,9 @@ pub(super) fn experiments(ours: &Tool, kernels: &Rc<Bed>, simulated: &Rc<Bed>) -
         for method in METHODS {
             all.extend([Family::V4, Family::V6].map(|family| whole(ours, bed, place, time, method, family)));
         }
-        all.extend(METHODS.map(|method| packets(ours, bed, place, method)));
+        for method in METHODS {
+            all.extend([Family::V4, Family::V6].map(|family| packets(ours, bed, place, method, family)));
+        }
     }
     all.push(start_up(ours));
     all
@@ -39,11 +41,6 @@ fn whole(ours: &Tool, bed: &Rc<Bed>, place: &str, time: Limit, method: Method, f
             Ok(vec![vec![wall.as_secs_f64() * 1e3], vec![cpu.as_secs_f64() * 1e3], vec![megabytes(memory)]])
         })
     };
-    let mut peers = vec![Peer { name: "traceroute", sampler: sampler(Tool::Traceroute), one_in: 1 }];
-    if family == Family::V4 {
-        peers.push(Peer { name: "scamper", sampler: sampler(Tool::Scamper), one_in: ONE_IN });
-        peers.push(Peer { name: "mtr", sampler: sampler(Tool::Mtr), one_in: ONE_IN });
-    }
     let row = |what, unit, limit| Row { what, unit, statistic: Statistic::Median, limit };
     Experiment {
         name: format!("{method} {family}, {place}"),
@@ -53,36 +50,42 @@ fn whole(ours: &Tool, bed: &Rc<Bed>, place: &str, time: Limit, method: Method, f
             row("peak memory", Unit::Megabytes, Limit::AtMost(8.0)),
         ],
         ours: sampler(ours.clone()),
-        peers,
+        peers: peers(family, sampler),
         one_in: 1,
     }
 }
 
-/// What a trace over IPv4 sends.
-fn packets(ours: &Tool, bed: &Rc<Bed>, place: &str, method: Method) -> Experiment {
+/// What a trace sends.
+fn packets(ours: &Tool, bed: &Rc<Bed>, place: &str, method: Method, family: Family) -> Experiment {
     let sampler = |tool: Tool| -> Sampler {
         let bed = Rc::clone(bed);
         Box::new(move || {
-            let Sent { packets, beyond } = bed.count(&tool, method, Family::V4)?;
+            let Sent { packets, beyond } = bed.count(&tool, method, family)?;
             Ok(vec![vec![f64::from(packets)], vec![f64::from(beyond)]])
         })
     };
     let row = |what, limit| Row { what, unit: Unit::Count, statistic: Statistic::Median, limit };
     Experiment {
-        name: format!("{method} IPv4, {place}"),
+        name: format!("{method} {family}, {place}"),
         rows: vec![
             // The eight routers', the target's own and the two beyond.
             row("packets sent", Limit::AtMost(11.0)),
             row("packets beyond", Limit::AtMost(2.0)),
         ],
         ours: sampler(ours.clone()),
-        peers: vec![
-            Peer { name: "traceroute", sampler: sampler(Tool::Traceroute), one_in: 1 },
-            Peer { name: "scamper", sampler: sampler(Tool::Scamper), one_in: ONE_IN },
-            Peer { name: "mtr", sampler: sampler(Tool::Mtr), one_in: ONE_IN },
-        ],
+        peers: peers(family, sampler),
         one_in: 2,
     }
+}
+
+/// `traceroute`, and over IPv4 the others.
+fn peers(family: Family, sampler: impl Fn(Tool) -> Sampler) -> Vec<Peer> {
+    let mut peers = vec![Peer { name: "traceroute", sampler: sampler(Tool::Traceroute), one_in: 1 }];
+    if family == Family::V4 {
+        peers.push(Peer { name: "scamper", sampler: sampler(Tool::Scamper), one_in: ONE_IN });
+        peers.push(Peer { name: "mtr", sampler: sampler(Tool::Mtr), one_in: ONE_IN });
+    }
+    peers
 }
 
 fn start_up(ours: &Tool) -> Experiment {
