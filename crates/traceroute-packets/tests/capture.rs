@@ -120,6 +120,8 @@ async fn a_run_that_catches_up_gets_what_has_arrived_first() {
     second.catch_up();
     assert_eq!(second.recv().await, Ok(None), "all two hundred were read");
     first.catch_up();
+    second.catch_up();
+    assert_eq!(second.recv().await, Ok(None), "and the first has its answer, behind a full queue");
     for _ in 0..128 {
         next(&mut first).await;
     }

@@ -158,3 +158,26 @@ async fn a_shortage_that_passes_does_not_end_a_request_without_runs() {
     let error = lab.tracer.start(request).expect("room").finish().await.expect_err("nothing came of it");
     assert!(error.to_string().contains("the limit of 9 open file descriptors"), "{error}");
 }
+
+/// A request that waits for the budget is stopped: it ends at once, though its turn would come in minutes.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_for_the_budget_can_be_stopped() {
+    let limits = Limits { probes_per_second: NonZeroU32::new(1), ..Limits::default() };
+    let topology = Topology::chain(1);
+    let lab = Lab::limited(topology.clone(), Client(topology.client), 100, limits).await;
+    let start = || {
+        let request = one_run(1, Protocol::Udp).traceroute_queries(100).build().expect("valid");
+        lab.tracer.start(request).expect("room")
+    };
+    let (first, second) = (start(), start());
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    let stopped = tokio::time::Instant::now();
+    for trace in [first, second] {
+        trace.stop().await.expect("a result");
+    }
+    assert_eq!(stopped.elapsed(), std::time::Duration::ZERO);
+    // The first probe at once, and one each second; of those that waited two had begun to.
+    assert_eq!(lab.recorder.sent_per_ttl().values().sum::<usize>(), 3);
+    tokio::task::yield_now().await;
+    assert!(lab.tracer.is_idle());
+}
