@@ -5,6 +5,8 @@
 //! **leases** of ports and echo ids ([`Leases`]). A [`PacketDriver`] brings a method, a subscription and the sink
 //! together for one run.
 //!
+//! [`Queue`] and [`Watched`] are the channels that runs are made with: each of many idle runs has some, so they are small.
+//!
 //! [`Network::open`] is the real one. [`Network::assemble`] takes any source, sink and host instead: a simulated
 //! network, a pcap file.
 

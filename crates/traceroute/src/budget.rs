@@ -69,9 +69,7 @@ impl<S> BudgetedSink<S> {
     pub(crate) fn new(sink: S, budget: Option<Arc<Budget>>) -> Self {
         Self { sink, budget, turn: Arc::default() }
     }
-}
 
-impl<S> BudgetedSink<S> {
     /// Waits until a probe may be sent.
     async fn take_turn(&self) {
         if let Some(budget) = &self.budget {

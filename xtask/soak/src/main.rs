@@ -18,7 +18,7 @@
 //! | `load` | starts the requests and waits for them |
 //! | `results` | whether what they gave is right |
 //! | `endurance` | whether memory and descriptors stay flat, and what is left |
-//! | `sample`, `heap`, `system`, `slope` | how that is measured |
+//! | `sample`, `system`, `slope` | how that is measured |
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks")]
 
 #[cfg(target_os = "linux")]

@@ -26,9 +26,8 @@ pub(crate) const WORKER: &str = "work";
 /// Before a line with how often a probe waited for the budget.
 pub(crate) const WAITS: &str = "waits ";
 
-/// How soon the kernel closes a capture that nobody holds any more: in milliseconds, after all others of the host that are
-/// waiting to be closed.
-const SOON: Duration = Duration::from_secs(10);
+/// How long what ends by being dropped may take: the runtime drops it soon, the kernel closes it a grace period later.
+const SOON: Duration = Duration::from_secs(2);
 /// A minute and a little.
 const QUARANTINE: Duration = Duration::from_secs(61);
 

@@ -136,7 +136,7 @@ async fn tracers_one_after_the_other_leave_few_captures_and_none_for_long() {
     namespace.await_no_packet_sockets().expect("all are closed");
 }
 
-/// All answers have come when the request is stopped, and none has been read: its only thread was asleep.
+/// The answers have come when the request is stopped, and none has been read: the only thread has had no time for it.
 #[tokio::test]
 async fn what_had_arrived_counts_when_a_request_is_stopped() {
     let chain = Chain::builder().routers(2).build().expect("root");

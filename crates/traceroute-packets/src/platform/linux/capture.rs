@@ -256,3 +256,18 @@ fn read_clocks(clock: Clock) -> ClockPair {
     let wall = sys::wall_clock();
     ClockPair { wall, before, after: clock.now() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_kernels_stamp_says_that_a_packet_came_after_the_question() {
+        let asked = Timestamp::from_nanos(5_000_000_000);
+        let soon = asked + Duration::from_nanos(1);
+        assert!(!came_after(Stamp::kernel(asked), asked));
+        assert!(came_after(Stamp::kernel(soon), asked));
+        assert!(!came_after(Stamp::user(soon), asked), "it is only read then");
+        assert!(came_after(Stamp::user(soon + CATCH_UP_WITHIN), asked), "but not for ever");
+    }
+}
