@@ -29,7 +29,7 @@ fn both_ends_of_a_link_see_the_same_at_nearly_the_same_time() {
         assert_eq!(a.datagram, b.datagram);
         assert!(a.at >= before && a.at <= SystemTime::now());
         let apart = a.at.duration_since(b.at).unwrap_or_else(|e| e.duration());
-        assert!(apart < Duration::from_millis(100), "{apart:?}");
+        assert!(apart < Duration::from_secs(1), "{apart:?}");
     }
     assert!(near[0].at <= far[0].at && far[0].at <= far[1].at && far[1].at <= near[1].at);
     assert_eq!(near[0].datagram[28..], *b"probe");
