@@ -1,4 +1,4 @@
-//! Bytes to values and back: IP, UDP, ICMP, quoted datagrams, ICMP extensions, packet filters.
+//! Bytes to values and back: IP, UDP, TCP, ICMP, quoted datagrams, ICMP extensions, packet filters.
 //!
 //! Everything here is a view of bytes that somebody else may have cut short, padded, rewritten or made up. Parsers
 //! return `None` for what is not there and never panic, allocate nothing, and leave it to their caller whether a
@@ -18,6 +18,7 @@ mod extensions;
 pub mod icmp;
 mod ip;
 mod quoted;
+pub mod tcp;
 mod time;
 pub mod udp;
 
@@ -26,5 +27,6 @@ pub use extensions::{Extensions, InterfaceInfo, InterfaceRole, MplsLabel};
 pub use icmp::{Echo, IcmpError, IcmpErrorKind, IcmpMessage, Unreachable};
 pub use ip::{Datagram, Endpoints, IpHeader, protocol};
 pub use quoted::{Quoted, QuotedEcho, quoted_part};
+pub use tcp::{QuotedTcp, SackBlock, SackBlocks, TcpFlags, TcpOption, TcpSegment, TcpTimestamps};
 pub use time::{Stamp, StampSource, Timestamp};
 pub use udp::Udp;

@@ -4,6 +4,7 @@ use core::net::IpAddr;
 
 use crate::icmp::is_echo_request;
 use crate::ip::{Datagram, IpHeader, protocol};
+use crate::tcp::QuotedTcp;
 use crate::udp::Udp;
 
 /// How much of the transport header and data RFC 792 promises, in bytes.
@@ -67,6 +68,12 @@ impl<'a> Quoted<'a> {
     #[must_use]
     pub fn udp(&self) -> Option<Udp<'a>> {
         if self.header.protocol == protocol::UDP { Udp::parse(self.transport) } else { None }
+    }
+
+    /// The quoted TCP header, if the datagram was TCP and at least its ports were quoted.
+    #[must_use]
+    pub fn tcp(&self) -> Option<QuotedTcp> {
+        if self.header.protocol == protocol::TCP { QuotedTcp::parse(self.transport) } else { None }
     }
 
     /// The quoted ICMP header, if the datagram was an echo request and at least its checksum was quoted.

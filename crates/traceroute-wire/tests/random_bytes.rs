@@ -7,7 +7,7 @@ use std::hint::black_box;
 use proptest::prelude::*;
 use support::{ICMP, ICMPV6, UDP, V4, V6, bytes, icmp, ip, ipv6, object, structure, udp_segment};
 use traceroute_wire::icmp::echo_request_sum;
-use traceroute_wire::{Datagram, Extensions, IcmpMessage, Quoted, Sum, Udp};
+use traceroute_wire::{Datagram, Extensions, IcmpMessage, Quoted, QuotedTcp, Sum, TcpSegment, Udp};
 
 /// Reads everything that can be read and returns how many bytes of it are parts of the input.
 fn read_all(input: &[u8]) -> usize {
@@ -20,10 +20,18 @@ fn read_all(input: &[u8]) -> usize {
         black_box(udp.payload_sum(endpoints));
         inside(udp.payload)
     };
+    let tcp = |bytes: &[u8]| {
+        black_box(QuotedTcp::parse(bytes));
+        TcpSegment::parse(bytes).map_or(0, |segment| {
+            assert!(segment.options().count() <= segment.options.len());
+            segment.sack_blocks().count() * 8 + inside(segment.options) + inside(segment.payload)
+        })
+    };
     let quoted = |quoted: Quoted<'_>| {
         let (mut bytes, endpoints) = (quoted.transport_len(), quoted.header.endpoints);
         assert_eq!((quoted.source(), quoted.destination()), (endpoints.source(), endpoints.destination()));
         bytes += quoted.udp().map_or(0, |header| udp(header, endpoints));
+        black_box(quoted.tcp());
         if let Some(echo) = quoted.echo_request() {
             let (id, sequence) = (echo.id.unwrap_or(0), echo.sequence.unwrap_or(0));
             let sum = Sum::bytes(echo.payload);
@@ -47,6 +55,7 @@ fn read_all(input: &[u8]) -> usize {
     let Some(datagram) = Datagram::parse(input) else { return bytes };
     bytes += inside(datagram.payload);
     bytes += Udp::parse(datagram.payload).map_or(0, |header| udp(header, datagram.header.endpoints));
+    bytes += tcp(datagram.payload);
     bytes += match IcmpMessage::parse(&datagram) {
         Some(IcmpMessage::EchoRequest(echo) | IcmpMessage::EchoReply(echo)) => inside(echo.payload),
         Some(IcmpMessage::Error(error)) => quoted(error.quoted) + error.extensions.map_or(0, extensions),
