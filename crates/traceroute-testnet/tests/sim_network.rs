@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use common::{MS, Seen, answer, answers, at, drain, echo_request, families, micros, tcp_syn, udp, with_ttl};
 use traceroute_testnet::sim::{
     Balance, Extensions, Format, Interface, Malformed, MplsLabel, Network, Object, Quote, RateLimit, Refusal,
-    TcpService, Topology, UdpService, Unreachable, describe, echo_reply,
+    TcpListener, TcpService, Topology, UdpService, Unreachable, describe, echo_reply,
 };
 use traceroute_testnet::{AddressPlan, DualStack};
 
@@ -78,7 +78,12 @@ fn targets_answer_as_configured() {
     let prohibited = UdpService::Unreachable(Unreachable::AdminProhibited);
     let seen = answer_to(chain().with_target(|t| t.services.udp = prohibited), "udp").concat();
     assert_eq!(seen.iter().map(Seen::icmp_type_and_code).collect::<Vec<_>>(), [(3, 13), (1, 1)]);
-    for seen in answer_to(chain().with_target(|t| t.services.tcp = TcpService::Open), "tcp").concat() {
+    for seen in answer_to(
+        chain().with_target(|t| t.services.tcp = TcpService::Listening(TcpListener::default())),
+        "tcp",
+    )
+    .concat()
+    {
         assert_eq!((seen.transport[13], &seen.transport[8..12]), (0x12, &1001_u32.to_be_bytes()[..]));
     }
     for seen in answer_to(chain(), "tcp").concat() {

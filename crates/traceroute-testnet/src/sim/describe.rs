@@ -1,6 +1,6 @@
 //! Datagrams in words.
 
-use etherparse::{TcpHeader, UdpHeader};
+use etherparse::{TcpHeader, TcpOptionElement, UdpHeader};
 
 use super::packet::{self, Header, Side};
 
@@ -102,5 +102,7 @@ fn tcp_kind(segment: &[u8]) -> String {
         (header.ack, "ack"),
     ];
     let set: Vec<_> = flags.into_iter().filter(|&(set, _)| set).map(|(_, name)| name).collect();
-    format!("tcp-{}", set.join("-"))
+    let is_sack = |option: TcpOptionElement| matches!(option, TcpOptionElement::SelectiveAcknowledgement(..));
+    let sack = header.options_iterator().map_while(Result::ok).any(is_sack);
+    format!("tcp-{}{}", set.join("-"), if sack { " sack" } else { "" })
 }

@@ -41,6 +41,25 @@ pub enum Unreachable {
     Code(u8),
 }
 
+impl Unreachable {
+    /// What an ICMP message of this type and code says; none where it is not that a destination is unreachable, or
+    /// that only a datagram of this size is.
+    pub(super) fn read(v6: bool, type_u8: u8, code_u8: u8) -> Option<Self> {
+        match (v6, type_u8, code_u8) {
+            (true, 4, 1) => return Some(Self::Protocol),
+            (false, 3, 4) => return None,
+            (true, 1, _) | (false, 3, _) => {}
+            _ => return None,
+        }
+        let named = [Self::Network, Self::Host, Self::Protocol, Self::Port, Self::AdminProhibited];
+        let says = |why: &Self| {
+            let (type_of_why, code_of_why, _) = IcmpError::Unreachable(*why).fields(v6);
+            (type_of_why, code_of_why) == (type_u8, code_u8)
+        };
+        Some(named.into_iter().find(says).unwrap_or(Self::Code(code_u8)))
+    }
+}
+
 impl IcmpError {
     /// Type, code and the four bytes that follow the checksum.
     fn fields(self, v6: bool) -> (u8, u8, [u8; 4]) {
@@ -209,7 +228,7 @@ fn icmp_message(
     message
 }
 
-fn ip_datagram(
+pub(super) fn ip_datagram(
     from: IpAddr,
     to: IpAddr,
     ttl: u8,

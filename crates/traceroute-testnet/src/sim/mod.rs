@@ -11,6 +11,9 @@
 //! included. An ICMP error quotes the datagram as the router received it: with TTL 1 in a time exceeded, with what was
 //! left of it in the target's port unreachable.
 //!
+//! Hosts speak TCP as Linux does: a [`TcpListener`] keeps half-open and established connections, whose answers depend on
+//! what came before, and under virtual time the client has a kernel, which resets what belongs to no connection of its own.
+//!
 //! Packets are parsed and built with `etherparse`, never with the code under test.
 
 mod describe;
@@ -29,6 +32,8 @@ mod rate_limit;
 #[cfg(target_os = "linux")]
 pub mod real_time;
 mod recorder;
+mod sequence_shift;
+mod tcp;
 mod topology;
 pub mod virtual_time;
 #[cfg(target_os = "linux")]
@@ -40,9 +45,11 @@ pub use link::{Lane, Link};
 pub use message::{IcmpError, Unreachable, echo_reply, icmp_error, tcp_answer, udp_answer};
 pub use nat::{DestinationNat, PortMapping, SourceNat};
 pub use network::{Arrival, Network};
-pub use node::{Answers, Refusal, Router, Services, Target, TcpService, UdpService};
+pub use node::{Answers, Refusal, Router, Services, Target, UdpService};
 pub use packet::Malformed;
 pub use quote::Quote;
 pub use rate_limit::RateLimit;
 pub use recorder::{Record, Recorder};
+pub use sequence_shift::SequenceShift;
+pub use tcp::{Closing, ResetNumber, SackUse, TcpApplication, TcpListener, TcpService};
 pub use topology::{Balance, Forgery, Stage, Topology};

@@ -6,13 +6,15 @@ use std::collections::BinaryHeap;
 use traceroute_wire::Timestamp;
 
 use super::flow;
-use super::host::{self, Host};
+use super::host::{self, Host, Reaction};
 use super::link::LaneState;
 use super::message::{IcmpError, Unreachable};
 use super::nat::{DestinationNat, SourceNatState};
 use super::node::{Refusal, Router};
 use super::packet::{self, Header, Malformed};
 use super::random::{Random, mix};
+use super::sequence_shift::SequenceShift;
+use super::tcp::Alarm;
 use super::topology::{Balance, Forgery, ForgeryTime, Topology};
 use crate::address_plan::DualStack;
 
@@ -62,6 +64,7 @@ struct Gateway {
     refuses: Option<Refusal>,
     source_nat: Option<SourceNatState>,
     destination_nat: Vec<DestinationNat>,
+    sequence_shift: Option<SequenceShift>,
     /// The next router of the same branch.
     next: Option<usize>,
 }
@@ -122,6 +125,8 @@ enum Step {
     Outward(Flight),
     /// Leaves the last node of its path toward the client.
     Answer(Flight),
+    /// Wakes the last node of a path.
+    Alarm(Vec<usize>, Alarm),
     /// Reaches the last node of its path, going to the client.
     Inward(Flight),
     /// Reaches the client.
@@ -167,6 +172,7 @@ impl Network {
                 refuses: router.refuses,
                 source_nat: router.source_nat.take().map(SourceNatState::new),
                 destination_nat: std::mem::take(&mut router.destination_nat),
+                sequence_shift: router.sequence_shift.take(),
                 next: (place + 1 < count).then_some(first + place + 1),
             };
             let link = router.link.clone();
@@ -219,9 +225,14 @@ impl Network {
         for (at, datagram) in forged {
             self.schedule(at, Step::Delivery(datagram));
         }
+        self.enter(now, datagram);
+        Ok(())
+    }
+
+    /// Takes a datagram that the client's kernel sends: no forgery counts it as a probe.
+    pub(super) fn enter(&mut self, now: Timestamp, datagram: &[u8]) {
         let first = self.node_from_stage(0, datagram);
         self.send_outward(now, Flight { path: Vec::new(), datagram: datagram.to_vec() }, first);
-        Ok(())
     }
 
     /// When something happens next; [`poll`](Self::poll) then.
@@ -237,6 +248,7 @@ impl Network {
             match step {
                 Step::Outward(flight) => self.outward(at, flight),
                 Step::Answer(flight) => self.send_inward(at, flight),
+                Step::Alarm(path, alarm) => self.wake(at, &path, alarm),
                 Step::Inward(flight) => self.inward(at, flight),
                 Step::Delivery(datagram) => return Some(Arrival { at, datagram }),
             }
@@ -251,8 +263,8 @@ impl Network {
         let stage = node.stage;
         let (host, gateway) = match &mut node.kind {
             Kind::Target(host) => {
-                let answers = host.serve(now, &flight.datagram);
-                return self.answer(answers, &flight.path);
+                let reaction = host.serve(now, &flight.datagram);
+                return self.react(reaction, &flight.path);
             }
             Kind::Router { host, gateway } => (host, gateway),
         };
@@ -260,15 +272,18 @@ impl Network {
             nat.outward(&mut flight.datagram);
         }
         let Some(header) = Header::parse(&flight.datagram) else { return };
-        let answers = match gateway.fate(host, &header) {
+        let reaction = match gateway.fate(host, &header) {
             Fate::Local => host.serve(now, &flight.datagram),
-            Fate::Refused(error) => host.error(now, error, &flight.datagram),
+            Fate::Refused(error) => host.error(now, error, &flight.datagram).into(),
             Fate::Rejected(error) => {
                 packet::set_ttl(&mut flight.datagram, header.ttl - 1);
-                host.error(now, error, &flight.datagram)
+                host.error(now, error, &flight.datagram).into()
             }
             Fate::Forwarded => {
                 packet::set_ttl(&mut flight.datagram, header.ttl - 1);
+                if let Some(shift) = gateway.sequence_shift {
+                    shift.outward(&mut flight.datagram);
+                }
                 if let Some(nat) = &mut gateway.source_nat {
                     nat.outward(&mut flight.datagram);
                 }
@@ -276,8 +291,20 @@ impl Network {
                 return self.send_outward(now, flight, next);
             }
         };
-        let answers = host::translated(answers, &gateway.destination_nat);
-        self.answer(answers, &flight.path);
+        let reaction = host::translated(reaction, &gateway.destination_nat);
+        self.react(reaction, &flight.path);
+    }
+
+    /// Wakes the last node of a path.
+    fn wake(&mut self, now: Timestamp, path: &[usize], alarm: Alarm) {
+        let Some(&at) = path.last() else { return };
+        let reaction = match &mut self.nodes[at].kind {
+            Kind::Target(host) => host.wake(now, alarm),
+            Kind::Router { host, gateway } => {
+                host::translated(host.wake(now, alarm), &gateway.destination_nat)
+            }
+        };
+        self.react(reaction, path);
     }
 
     /// A datagram for the client reaches the last node of its path.
@@ -286,6 +313,9 @@ impl Network {
         let Kind::Router { gateway, .. } = &mut self.nodes[at].kind else { return };
         if let Some(nat) = &gateway.source_nat {
             nat.inward(&mut flight.datagram);
+        }
+        if let Some(shift) = gateway.sequence_shift {
+            shift.inward(&mut flight.datagram);
         }
         for nat in &gateway.destination_nat {
             nat.inward(&mut flight.datagram);
@@ -300,10 +330,13 @@ impl Network {
         }
     }
 
-    fn answer(&mut self, answers: Vec<host::Answer>, path: &[usize]) {
-        for answer in answers {
+    fn react(&mut self, reaction: Reaction, path: &[usize]) {
+        for answer in reaction.answers {
             let flight = Flight { path: path.to_vec(), datagram: answer.datagram };
             self.schedule(answer.at, Step::Answer(flight));
+        }
+        for (at, alarm) in reaction.alarms {
+            self.schedule(at, Step::Alarm(path.to_vec(), alarm));
         }
     }
 

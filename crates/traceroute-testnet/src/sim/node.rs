@@ -13,6 +13,8 @@ use super::message::Unreachable;
 use super::nat::{DestinationNat, SourceNat};
 use super::quote::Quote;
 use super::rate_limit::RateLimit;
+use super::sequence_shift::SequenceShift;
+use super::tcp::TcpService;
 use crate::address_plan::DualStack;
 
 /// A router of a path.
@@ -32,6 +34,8 @@ pub struct Router {
     pub source_nat: Option<SourceNat>,
     /// Translation of the destination of what comes in from the client.
     pub destination_nat: Vec<DestinationNat>,
+    /// Translation of the sequence numbers of what it forwards away from the client.
+    pub sequence_shift: Option<SequenceShift>,
 }
 
 impl Router {
@@ -46,6 +50,7 @@ impl Router {
             refuses: None,
             source_nat: None,
             destination_nat: Vec::new(),
+            sequence_shift: None,
         }
     }
 }
@@ -162,17 +167,6 @@ pub enum UdpService {
     Answer(Vec<u8>),
     /// It sends the payload back.
     Echo,
-    /// Nothing.
-    Silent,
-}
-
-/// What a node does with TCP segments for itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TcpService {
-    /// It answers SYN with SYN-ACK; other segments get nothing.
-    Open,
-    /// It answers everything but RST with RST.
-    Closed,
     /// Nothing.
     Silent,
 }

@@ -261,6 +261,18 @@ pub(super) fn rewrite(datagram: &mut [u8], side: Side, address: IpAddr, port: Op
     }
 }
 
+/// Changes the transport header of a datagram or quote, as far as it is there, and corrects its checksum by the
+/// difference.
+pub(super) fn patch_transport(datagram: &mut [u8], change: impl FnOnce(&mut [u8])) {
+    let Some(header) = Header::parse(datagram).filter(|h| !h.later_fragment) else { return };
+    let Some(transport) = datagram.get_mut(header.transport..) else { return };
+    let old = transport.to_vec();
+    change(transport);
+    let new = transport.to_vec();
+    let Some(at) = header.checksum_offset() else { return };
+    adjust_checksum(datagram, at, &old, &new);
+}
+
 /// Updates the checksum at `at`, if it is there, for words that changed from `old` to `new` (RFC 1624, equation 3).
 fn adjust_checksum(datagram: &mut [u8], at: usize, old: &[u8], new: &[u8]) {
     let Some(checksum) = read_u16(datagram, at) else { return };
@@ -275,6 +287,18 @@ fn adjust_checksum(datagram: &mut [u8], at: usize, old: &[u8], new: &[u8]) {
     }
     let sum = u16::try_from(sum).unwrap_or_default();
     write_u16(datagram, at, !sum);
+}
+
+/// Four bytes as a number, if they are there.
+pub(super) fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
+}
+
+/// Adds to four bytes as a number, if they are there.
+pub(super) fn add_u32(bytes: &mut [u8], at: usize, by: u32) {
+    if let Some(value) = read_u32(bytes, at) {
+        bytes[at..at + 4].copy_from_slice(&value.wrapping_add(by).to_be_bytes());
+    }
 }
 
 fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {

@@ -2,12 +2,18 @@
 //!
 //! The kernel's stamps are exact to the nanosecond, but tokio's timers tick in milliseconds: who waits for an arrival
 //! wakes at the next full millisecond. With delays of whole milliseconds the two agree.
+//!
+//! The client's kernel answers what belongs to none of its TCP connections with RST, at the moment of its arrival.
+//! [`SimSink::tcp`] makes connections.
+
+mod tcp;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 use traceroute_core::{Captured, Destination, Direction, Sink, Source, TracerouteError};
 use traceroute_wire::{Stamp, StampSource, Timestamp};
@@ -15,6 +21,8 @@ use traceroute_wire::{Stamp, StampSource, Timestamp};
 use super::network::{Arrival, Network};
 use super::packet;
 use super::recorder::{Record, Recorder};
+use super::tcp::ClientKernel;
+pub use tcp::{SimConnectError, SimConnection, SimConnectionInfo, SimTcp};
 
 /// Attaches a network to tokio's clock, with a well-behaved capture. Timestamps count from `origin`.
 #[must_use]
@@ -29,13 +37,15 @@ pub struct Attachment {
     sent_copies: usize,
     stamps: StampSource,
     failures: BTreeMap<u64, TracerouteError>,
+    resets: bool,
 }
 
 impl Attachment {
     /// A capture that shows every datagram once, both ways, with kernel stamps.
     #[must_use]
     pub fn new(network: Network) -> Self {
-        Self { network, sent_copies: 1, stamps: StampSource::Kernel, failures: BTreeMap::new() }
+        let failures = BTreeMap::new();
+        Self { network, sent_copies: 1, stamps: StampSource::Kernel, failures, resets: true }
     }
 
     /// Does not show what is sent.
@@ -66,6 +76,13 @@ impl Attachment {
         self
     }
 
+    /// Drops the resets that the client's kernel sends, as some firewalls do.
+    #[must_use]
+    pub fn drop_resets(mut self) -> Self {
+        self.resets = false;
+        self
+    }
+
     /// Attaches the network. Timestamps count from `origin`.
     #[must_use]
     pub fn attach(self, origin: Instant) -> (SimSource, SimSink, Recorder) {
@@ -76,12 +93,13 @@ impl Attachment {
             stamps: self.stamps,
             failures: self.failures,
             recorder: recorder.clone(),
-            sent: Notify::new(),
+            changed: Notify::new(),
             state: Mutex::new(State {
+                kernel: ClientKernel::new(self.network.client(), self.resets),
                 network: self.network,
                 sent: 0,
-                copies: VecDeque::new(),
-                arrival: None,
+                captured: VecDeque::new(),
+                settled: 0,
             }),
         });
         let source = SimSource { shared: Arc::clone(&shared), current: Vec::new(), catching_up: false };
@@ -110,18 +128,28 @@ struct Shared {
     stamps: StampSource,
     failures: BTreeMap<u64, TracerouteError>,
     recorder: Recorder,
-    sent: Notify,
+    /// Tells all who wait for what happens next that something else may be next.
+    changed: Notify,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
     network: Network,
+    kernel: ClientKernel,
     sent: u64,
-    /// Copies of what was sent that the source has yet to show.
-    copies: VecDeque<(Timestamp, Vec<u8>)>,
-    /// What reached the client and the source has yet to show.
-    arrival: Option<Arrival>,
+    /// What the source has yet to show, in the order of time.
+    captured: VecDeque<Capture>,
+    /// How many of these somebody may already have acted on.
+    settled: usize,
+}
+
+/// A datagram that passed the client's interface.
+#[derive(Debug)]
+struct Capture {
+    direction: Direction,
+    at: Timestamp,
+    datagram: Vec<u8>,
 }
 
 impl Shared {
@@ -129,26 +157,71 @@ impl Shared {
         Timestamp::ZERO + Instant::now().saturating_duration_since(self.origin)
     }
 
+    /// Waits until something happens, or something else may be next.
+    async fn wait(&self, next: Option<Timestamp>, changed: Notified<'_>) {
+        match next {
+            Some(next) => {
+                let wake = self.origin + Duration::from_nanos(next.as_nanos());
+                // Either way the state is looked at again.
+                let _ = tokio::time::timeout_at(wake, changed).await;
+            }
+            None => changed.await,
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Shared {
+    /// Lets everything happen that happens until `now`.
+    fn advance(&self, state: &mut State, now: Timestamp) {
+        while self.receive(state, now) {}
+        state.settled = state.captured.len();
+    }
+
+    /// Lets everything happen until the next arrival at the client, if that is until `now`.
+    fn receive(&self, state: &mut State, now: Timestamp) -> bool {
+        let Some(Arrival { at, datagram }) = state.network.poll(now) else { return false };
+        let direction = Direction::Received;
+        self.recorder.record(Record { at, direction, datagram: datagram.clone(), fault: None });
+        let reply = state.kernel.take(at, &datagram);
+        state.captured.push_back(Capture { direction, at, datagram });
+        if let Some(reply) = reply {
+            self.send_from_kernel(state, at, &reply);
+        }
+        true
+    }
+
+    /// Sends what the client's kernel makes.
+    fn send_from_kernel(&self, state: &mut State, at: Timestamp, datagram: &[u8]) {
+        state.network.enter(at, datagram);
+        let direction = Direction::Sent;
+        self.recorder.record(Record { at, direction, datagram: datagram.to_vec(), fault: None });
+        for _ in 0..self.sent_copies {
+            state.captured.push_back(Capture { direction, at, datagram: datagram.to_vec() });
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The earliest thing to show until `now`.
+    fn take(&self, state: &mut State, now: Timestamp) -> Option<Capture> {
+        if state.captured.iter().all(|capture| capture.direction == Direction::Sent) {
+            self.receive(state, now);
+        }
+        state.settled = state.settled.saturating_sub(1);
+        state.captured.pop_front()
+    }
+}
+
 impl State {
-    /// The earliest thing to show until `now`; of equally early ones, what was sent.
-    fn take(&mut self, now: Timestamp, recorder: &Recorder) -> Option<(Direction, Timestamp, Vec<u8>)> {
-        if self.arrival.is_none() {
-            self.arrival = self.network.poll(now);
-            if let Some(Arrival { at, datagram }) = self.arrival.clone() {
-                recorder.record(Record { at, direction: Direction::Received, datagram, fault: None });
-            }
-        }
-        match (self.copies.front(), &self.arrival) {
-            (Some((sent, _)), Some(arrival)) if arrival.at < *sent => {}
-            (Some(_), _) => return self.copies.pop_front().map(|(at, d)| (Direction::Sent, at, d)),
-            _ => {}
-        }
-        self.arrival.take().map(|a| (Direction::Received, a.at, a.datagram))
+    /// Captures what was sent; it comes before what arrived at the same time and nobody has acted on.
+    fn capture_sent(&mut self, at: Timestamp, datagram: Vec<u8>) {
+        let later = |capture: &&Capture| capture.direction == Direction::Received && capture.at >= at;
+        let unsettled = self.captured.iter().skip(self.settled);
+        let place = self.captured.len() - unsettled.rev().take_while(later).count();
+        self.captured.insert(place, Capture { direction: Direction::Sent, at, datagram });
     }
 }
 
@@ -156,9 +229,10 @@ impl Source for SimSource {
     async fn recv(&mut self) -> Result<Option<Captured<'_>>, TracerouteError> {
         let shared = &self.shared;
         let (direction, at) = loop {
+            let changed = shared.changed.notified();
             let next = {
                 let mut state = shared.state();
-                if let Some((direction, at, datagram)) = state.take(shared.now(), &shared.recorder) {
+                if let Some(Capture { direction, at, datagram }) = shared.take(&mut state, shared.now()) {
                     self.current = datagram;
                     break (direction, at);
                 }
@@ -167,14 +241,7 @@ impl Source for SimSource {
                 }
                 state.network.next_event()
             };
-            match next {
-                Some(next) => {
-                    let wake = shared.origin + Duration::from_nanos(next.as_nanos());
-                    // Either way the state is looked at again.
-                    let _ = tokio::time::timeout_at(wake, shared.sent.notified()).await;
-                }
-                None => shared.sent.notified().await,
-            }
+            shared.wait(next, changed).await;
         };
         let stamp = Stamp { at, source: shared.stamps };
         Ok(Some(Captured { direction, stamp, interface: 1, datagram: &self.current }))
@@ -194,6 +261,10 @@ impl Sink for SimSink {
         packet::complete_ipv4_header(&mut datagram);
 
         let mut state = shared.state();
+        // What comes at this very moment is for the source to find.
+        if let Some(before) = at.as_nanos().checked_sub(1) {
+            shared.advance(&mut state, Timestamp::from_nanos(before));
+        }
         state.sent += 1;
         let failure = shared.failures.get(&state.sent).cloned();
         let fault = match &failure {
@@ -201,12 +272,11 @@ impl Sink for SimSink {
             None => state.network.inject(at, &datagram).err().map(|malformed| malformed.to_string()),
         };
         if failure.is_none() {
-            let copies = std::iter::repeat_n((at, datagram.clone()), shared.sent_copies);
-            state.copies.extend(copies);
+            (0..shared.sent_copies).for_each(|_| state.capture_sent(at, datagram.clone()));
         }
         shared.recorder.record(Record { at, direction: Direction::Sent, datagram, fault });
         drop(state);
-        shared.sent.notify_one();
+        shared.changed.notify_waiters();
         failure.map_or(Ok(Stamp::user(at)), Err)
     }
 }

@@ -1,6 +1,11 @@
 //! Probes, and what is known of the answers, by `etherparse`.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "a module of tests; each uses a part")]
 
+#[cfg(target_os = "linux")]
+pub mod raw;
+pub mod talk;
+pub mod tcp;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
