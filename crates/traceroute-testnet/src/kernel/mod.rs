@@ -8,7 +8,9 @@ mod chain;
 mod commands;
 mod namespace;
 mod node;
+mod server;
 
 pub use chain::{Chain, ChainBuilder};
 pub use namespace::Namespace;
 pub use node::{Node, Reject};
+pub use server::{TcpCounts, TcpServer};

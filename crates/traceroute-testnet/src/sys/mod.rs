@@ -35,6 +35,18 @@ pub(crate) fn enter_network(namespace: BorrowedFd<'_>) -> io::Result<()> {
     check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }).map(drop)
 }
 
+/// Shuts a socket down both ways; who waits for connections to it waits no more.
+pub(crate) fn shut_down(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and shutdown touches no memory of this process.
+    check(unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) }).map(drop)
+}
+
+/// Lets so many connections to a listening socket wait to be accepted, as far as the system allows.
+pub(crate) fn set_backlog(socket: BorrowedFd<'_>, connections: libc::c_int) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and listen touches no memory of this process.
+    check(unsafe { libc::listen(socket.as_raw_fd(), connections) }).map(drop)
+}
+
 /// Sets a socket option whose value is an `int`.
 pub(crate) fn set_option(
     socket: BorrowedFd<'_>,
