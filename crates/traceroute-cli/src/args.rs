@@ -2,10 +2,10 @@
 
 use clap::{ArgAction, Parser, Subcommand};
 use traceroute::parameters::{
-    E2E_QUERIES, IPV6, MAX_TTL, Number, PORT, REVERSE_DNS, SKIP_PRIVATE_HOPS, SOURCE_PUBLIC_IP, Switch,
-    TIMEOUT, TRACEROUTE_QUERIES, WINDOWS_DRIVER,
+    E2E_QUERIES, IPV6, MAX_TTL, Number, PORT, PROTOCOL, REVERSE_DNS, SKIP_PRIVATE_HOPS, SOURCE_PUBLIC_IP,
+    Switch, TCP_METHOD, TIMEOUT, TRACEROUTE_QUERIES, WINDOWS_DRIVER,
 };
-use traceroute::{InvalidRequest, Protocol, Request};
+use traceroute::{InvalidRequest, Request};
 
 /// What was typed.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
@@ -27,8 +27,8 @@ pub(crate) struct Args {
     /// Taken only to be counted.
     #[arg(hide = true)]
     further_targets: Vec<String>,
-    /// How to probe: udp, icmp or tcp (tcp is not in this version)
-    #[arg(short = 'P', long = "proto", value_name = "PROTOCOL", default_value = "udp")]
+    #[arg(short = 'P', long = "proto", value_name = "PROTOCOL", help = PROTOCOL.meaning,
+          default_value = PROTOCOL.default)]
     protocol: String,
     #[arg(short, long, value_name = "PORT", help = PORT.meaning, default_value_t = PORT.default,
           allow_negative_numbers = true, value_parser = number(&PORT))]
@@ -46,12 +46,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MS", help = TIMEOUT.meaning, default_value_t = TIMEOUT.default,
           allow_negative_numbers = true, value_parser = number(&TIMEOUT))]
     timeout: i64,
-    #[arg(
-        long,
-        value_name = "METHOD",
-        default_value = "syn",
-        help = "How to probe with tcp: syn, sack, prefer_sack or syn_socket"
-    )]
+    #[arg(long, value_name = "METHOD", help = TCP_METHOD.meaning, default_value = TCP_METHOD.default)]
     tcp_method: String,
     #[arg(long, help = IPV6.meaning, value_parser = switch(&IPV6), num_args = 0..=1, require_equals = true,
           default_value = "false", default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set)]
@@ -93,8 +88,6 @@ pub(crate) enum Command {
 /// The log is no part of a request.
 const VERBOSE: Switch = Switch { name: "verbose", meaning: "Log every step on standard error" };
 
-const TCP_METHODS: [&str; 4] = ["syn", "sack", "prefer_sack", "syn_socket"];
-
 fn number(number: &'static Number) -> impl Fn(&str) -> Result<i64, InvalidRequest> + Clone {
     |text| number.parse(text)
 }
@@ -116,7 +109,6 @@ impl Args {
     }
 
     fn build(&self, target: &str) -> Result<Request, InvalidRequest> {
-        self.check_tcp_method()?;
         for (switch, wanted) in [
             (REVERSE_DNS, self.reverse_dns),
             (SOURCE_PUBLIC_IP, self.source_public_ip),
@@ -127,7 +119,8 @@ impl Args {
             }
         }
         Request::builder(target)
-            .protocol(self.protocol()?)
+            .protocol(PROTOCOL.parse(&self.protocol)?)
+            .tcp_method(TCP_METHOD.parse(&self.tcp_method)?)
             .port(self.port)
             .traceroute_queries(self.traceroute_queries)
             .e2e_queries(self.e2e_queries)
@@ -135,29 +128,5 @@ impl Args {
             .timeout_ms(self.timeout)
             .ipv6(self.ipv6)
             .build()
-    }
-
-    fn protocol(&self) -> Result<Protocol, InvalidRequest> {
-        match self.protocol.to_ascii_lowercase().as_str() {
-            "udp" => Ok(Protocol::Udp),
-            "icmp" => Ok(Protocol::Icmp),
-            "tcp" => Err(InvalidRequest::NotAvailable { what: "--proto tcp".into() }),
-            _ => Err(InvalidRequest::UnknownValue {
-                name: "protocol",
-                given: self.protocol.clone(),
-                allowed: "udp, icmp and tcp",
-            }),
-        }
-    }
-
-    fn check_tcp_method(&self) -> Result<(), InvalidRequest> {
-        if TCP_METHODS.contains(&self.tcp_method.to_ascii_lowercase().as_str()) {
-            return Ok(());
-        }
-        Err(InvalidRequest::UnknownValue {
-            name: "tcp-method",
-            given: self.tcp_method.clone(),
-            allowed: "syn, sack, prefer_sack and syn_socket",
-        })
     }
 }

@@ -120,8 +120,23 @@ fn two_hosts_with_the_same_ports_behind_one_translator_find_their_own_paths() {
             path[0] = if target.is_ipv4() { "10.72.0.2" } else { "fd00:72::2" }.into();
             path
         }];
-        for (outcome, path) in both.map(Running::wait).iter().zip(paths) {
-            outcome.report().assert_reached(2, &path);
+        for (outcome, mut path) in both.map(Running::wait).iter().zip(paths) {
+            let report = outcome.report();
+            if method == "tcp" {
+                // Where two hosts' connections from one port begin at the same moment, Linux drops the first segment of one
+                // (`__nf_conntrack_confirm`; `nf_ct_resolve_clash` helps other protocols only): the first that leaves the
+                // translator, which ends at router 2.
+                for run in report.runs() {
+                    let seen = addresses(run);
+                    path[1] = if seen[1].is_empty() { String::new() } else { path[1].clone() };
+                    assert_eq!(
+                        (seen, &run["reached"]),
+                        (path.iter().map(String::as_str).collect(), &true.into())
+                    );
+                }
+            } else {
+                report.assert_reached(2, &path);
+            }
         }
         let source_ports = |capture: Capture| -> HashSet<_> {
             let probes = wire::probes(&capture.stop().unwrap(), target);

@@ -103,9 +103,7 @@ fn an_unknown_protocol_or_method_is_refused_with_those_there_are() {
 fn what_a_later_version_brings_says_so() {
     let quiet = Quiet::new();
     for (arguments, name) in [
-        (&["-P", "tcp"][..], "--proto tcp"),
-        (&["--proto=TCP", "--tcp-method", "sack"], "--proto tcp"),
-        (&["--reverse-dns"], "--reverse-dns"),
+        (&["--reverse-dns"][..], "--reverse-dns"),
         (&["--source-public-ip=1"], "--source-public-ip"),
         (&["--skip-private-hops"], "--skip-private-hops"),
     ] {

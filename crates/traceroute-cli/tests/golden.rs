@@ -16,7 +16,7 @@ use std::net::UdpSocket;
 use common::{Outcome, Scratch, addresses, hops, program, program_with_files, start, trace};
 use ordered_json::Json;
 use traceroute_testnet::AddressPlan;
-use traceroute_testnet::kernel::{Chain, Namespace, Reject};
+use traceroute_testnet::kernel::{Chain, Namespace, Reject, TcpServer};
 
 /// The keys that ours adds (section 1.7 of the contract).
 const ADDITIVE: [&str; 16] = [
@@ -177,6 +177,30 @@ fn a_path_of_eight_routers_looks_the_same() {
 }
 
 #[test]
+fn tcp_looks_the_same_at_open_and_closed_ports() {
+    for (k, names) in [
+        (71, &["n8-tcp-syn-open", "n8-tcp-syn-closed", "n8-maxttl3-tcp"][..]),
+        (76, &["n8-tcp-sack-open", "n8-tcp-prefersack-open", "n8-tcp-prefersack-closed", "n8-maxttl3-sack"]),
+    ] {
+        let chain = chain(k);
+        let _server = TcpServer::listen(chain.target(), 80).unwrap();
+        for outcome in replay(chain.client(), names) {
+            assert_statistics(&outcome);
+        }
+    }
+}
+
+/// A firewall that answers in the target's name is, to all appearance, the target.
+#[test]
+fn a_firewall_that_resets_looks_the_same() {
+    let chain = chain(79);
+    let rules = "table inet test {\nchain forward {\ntype filter hook forward priority 0\n\
+                 ip daddr 10.79.8.2 ip protocol tcp reject with tcp reset\n}\n}\n";
+    chain.router(5).nft(rules).unwrap();
+    replay(chain.client(), &["fwrst5-tcp"]);
+}
+
+#[test]
 fn counts_of_zero_and_port_zero_look_the_same() {
     replay(chain(78).client(), &["Q0", "q0", "q0Q0", "port0"]);
 }
@@ -207,15 +231,17 @@ fn a_path_with_private_addresses_in_the_middle_looks_the_same() {
 #[test]
 fn a_silent_router_looks_the_same() {
     let chain = chain(72);
+    let _server = TcpServer::listen(chain.target(), 80).unwrap();
     chain.router(3).silence().unwrap();
-    replay(chain.client(), &["silent3-udp", "silent3-icmp"]);
+    replay(chain.client(), &["silent3-udp", "silent3-icmp", "silent3-tcp", "silent3-sack"]);
 }
 
 #[test]
 fn a_dead_target_looks_the_same() {
     let chain = chain(73);
     chain.router(8).blackhole().unwrap();
-    for outcome in replay(chain.client(), &["blackhole-udp", "blackhole-icmp"]) {
+    let names = ["blackhole-udp", "blackhole-icmp", "blackhole-tcp-m12", "blackhole-prefersack"];
+    for outcome in replay(chain.client(), &names) {
         for run in outcome.json().runs() {
             assert_eq!((&run["reached"], &run["end_reason"]), (&false.into(), &"max_ttl".into()));
         }
@@ -256,16 +282,22 @@ fn ipv6_of_a_name_that_has_only_ipv4_is_a_dns_error() {
 /// "`destination unreachable` … is ignored": one hop with its reason, probing beyond it ends.
 #[test]
 fn an_unreachable_in_the_middle_is_one_hop_with_its_reason() {
-    let (unreachable, prohibited) = (chain(79), chain(79));
-    // A route, unlike a firewall, answers what ends at the router itself in the same way.
-    unreachable.router(5).ip("route add unreachable 10.79.8.2").unwrap();
+    // A route, unlike a firewall, answers what ends at the router itself in the same way. A chain for each: whatever the
+    // limits, a host is told of such routes five times at once, and then once a second (`ip_error`, net/ipv4/route.c).
+    let unreachable = || {
+        let chain = chain(79);
+        chain.router(5).ip("route add unreachable 10.79.8.2").unwrap();
+        chain
+    };
+    let prohibited = chain(79);
     prohibited.router(5).reject(Reject::AdminProhibited).unwrap();
     let routers: Vec<_> = (0..5).map(|link| format!("10.79.{link}.2")).collect();
     let beyond = [&routers[..], &routers[4..]].concat();
     for (name, chain, path, reason) in [
-        ("unreach5-udp", &unreachable, &routers, "host"),
-        ("unreach5-icmp", &unreachable, &routers, "host"),
-        ("prohibit5-udp", &prohibited, &beyond, "admin_prohibited"),
+        ("unreach5-udp", unreachable(), &routers, "host"),
+        ("unreach5-icmp", unreachable(), &routers, "host"),
+        ("unreach5-tcp", unreachable(), &routers, "host"),
+        ("prohibit5-udp", prohibited, &beyond, "admin_prohibited"),
     ] {
         let golden = Golden::load(name);
         let outcome = trace(chain.client(), &golden.arguments());
@@ -294,7 +326,7 @@ fn protocol_names_are_accepted_in_upper_case() {
 #[test]
 fn no_route_is_said_at_once_in_the_references_words() {
     let namespace = Namespace::new().unwrap();
-    for name in ["noroute-udp", "noroute-icmp", "noroute-udp-v6"] {
+    for name in ["noroute-udp", "noroute-icmp", "noroute-udp-v6", "noroute-tcp", "noroute-sack"] {
         let golden = Golden::load(name);
         let outcome = trace(&namespace, &golden.arguments());
         assert!(golden.stderr.ends_with("network is unreachable") && golden.status == 1);
@@ -307,7 +339,7 @@ fn no_route_is_said_at_once_in_the_references_words() {
 #[test]
 fn without_root_what_is_missing_is_said() {
     let (namespace, scratch) = (Namespace::new().unwrap(), Scratch::new("golden-nonroot"));
-    for name in ["nonroot-udp", "nonroot-icmp"] {
+    for name in ["nonroot-udp", "nonroot-icmp", "nonroot-tcp", "nonroot-sack"] {
         let mut command = namespace.command("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
         command.arg(scratch.program()).args(Golden::load(name).arguments());
@@ -319,6 +351,39 @@ fn without_root_what_is_missing_is_said() {
     }
 }
 
+/// The words that the reference's own tests look for, and our reason.
+#[test]
+fn where_sack_is_not_supported_the_references_words_say_so() {
+    let (refusing, dead) = (chain(76), chain(73));
+    dead.router(8).blackhole().unwrap();
+    for (name, chain, reason) in [
+        ("n8-tcp-sack-closed", &refusing, "the connection to 10.76.8.2:81 was refused"),
+        ("blackhole-sack", &dead, "10.73.8.2:80 did not answer the connection within the time-out"),
+    ] {
+        let golden = Golden::load(name);
+        let (_, theirs) = golden.stderr.split_once("sack traceroute failed: ").unwrap();
+        let (words, _) = theirs.split_once(": ").unwrap();
+        assert_eq!(words, "SACK not supported for this target/source");
+        let outcome = trace(chain.client(), &golden.arguments());
+        assert_eq!(outcome.error(), format!("failed to run traceroute: {words}: {reason}"));
+    }
+}
+
+/// Part 2: "TCP over IPv6 fails, SACK over IPv6 refused": every method over IPv4 and IPv6.
+#[test]
+fn tcp_over_ipv6_is_traced() {
+    let chain = chain(76);
+    let _server = TcpServer::listen(chain.target(), 80).unwrap();
+    for name in ["n8-tcp-syn-v6", "n8-tcp-sack-v6", "n8-tcp-prefersack-v6"] {
+        let golden = Golden::load(name);
+        assert_eq!(golden.status, 1, "{name}");
+        let report = trace(chain.client(), &golden.arguments()).report();
+        report.assert_reached(3, &common::path(&chain, chain.target().addresses().v6.into()));
+        report.assert_end_to_end(5, 5);
+        assert!(report.runs().iter().all(|run| run["port_state"] == "open" && run.get("method").is_none()));
+    }
+}
+
 /// Part 2: "bad protocol … reported only after all e2e probes are spaced out": at once, naming what is allowed; and
 /// "CLI integers may be octal, hexadecimal or have underscores": decimal only. The reference's usage text is left out.
 #[test]
@@ -327,6 +392,8 @@ fn bad_command_lines_end_with_the_same_status() {
     for (name, parts) in [
         ("bad-int", ["port", "abc", "65535"]),
         ("bad-protocol", ["ftp", "udp", "icmp"]),
+        ("n8-tcp-badmethod", ["nonsense", "prefer_sack", "syn_socket"]),
+        ("n8-tcp-synsocket", ["syn_socket", "Windows", "prefer_sack"]),
         ("port-neg", ["port", "-1", "65535"]),
         ("port70000", ["port", "70000", "65535"]),
         ("two-args", ["one", "target", "2"]),

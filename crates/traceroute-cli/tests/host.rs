@@ -8,7 +8,7 @@ use std::fs;
 use std::time::Duration;
 
 use common::{METHODS, Outcome, PROGRAM, Scratch, cases, path, program, start, targets, trace};
-use traceroute_testnet::kernel::{Chain, Namespace};
+use traceroute_testnet::kernel::{Chain, Namespace, TcpServer};
 
 /// Every failure here is known before the first of the end-to-end probes, which would take 49 s, is over.
 #[track_caller]
@@ -21,7 +21,7 @@ fn assert_fails_at_once(outcome: &Outcome, parts: &[&str]) {
 fn a_firewall_of_the_own_host_is_named() {
     let chain = Chain::builder().routers(1).build().unwrap();
     for (method, target) in cases(&chain) {
-        let rule = "table inet test {\nchain out {\ntype filter hook output priority 0\nudp dport 33434 drop\n\
+        let rule = "table inet test {\nchain out {\ntype filter hook output priority 0\nudp dport 33434 drop\ntcp dport 33434 drop\n\
                     icmp type echo-request drop\nicmpv6 type echo-request drop\n}\n}\n";
         chain.client().nft(&format!("add table inet test\ndelete table inet test\n{rule}")).unwrap();
         let outcome = trace(chain.client(), &["-P", method, &target.to_string()]);
@@ -227,10 +227,10 @@ fn without_runs_a_refused_probe_fails_the_request_at_once() {
 fn the_source_address_is_that_of_the_protocol_and_port() {
     let chain = Chain::builder().routers(1).build().unwrap();
     let router = chain.router(1).addresses().v4;
-    // Probes to port 33434 go by a table of their own, with a source of its own.
+    // Probes to port 33434, or 443, go by a table of their own, with a source of its own.
     let script = format!(
         "address add 10.71.0.9/24 dev right\nrule add ipproto udp dport 33434 lookup 100\n\
-         route add default via {router} src 10.71.0.9 table 100\n"
+         rule add ipproto tcp dport 443 lookup 100\nroute add default via {router} src 10.71.0.9 table 100\n"
     );
     chain.client().ip(&script).unwrap();
     let source = |arguments: &[&str]| {
@@ -241,4 +241,8 @@ fn the_source_address_is_that_of_the_protocol_and_port() {
     assert_eq!(source(&[]), "10.71.0.9");
     assert_eq!(source(&["-p", "33435"]), "10.71.0.1");
     assert_eq!(source(&["-P", "icmp"]), "10.71.0.1");
+    assert_eq!(source(&["-P", "tcp", "-p", "443"]), "10.71.0.9");
+    assert_eq!(source(&["-P", "tcp", "-p", "444"]), "10.71.0.1");
+    let _server = TcpServer::listen(chain.target(), 443).unwrap();
+    assert_eq!(source(&["-P", "tcp", "-p", "443", "--tcp-method", "sack"]), "10.71.0.9");
 }

@@ -7,7 +7,7 @@ use core::{mem, slice};
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use traceroute_wire::{Datagram, IcmpMessage, Quoted, Udp, protocol};
+use traceroute_wire::{Datagram, IcmpMessage, Quoted, QuotedTcp, Udp, protocol};
 
 use crate::{Captured, Direction, FlowKey, Protocol};
 
@@ -25,6 +25,13 @@ struct ByLabel {
     protocol: Protocol,
     remote: IpAddr,
     label: u32,
+}
+
+impl ByLabel {
+    /// `None` without a label: all flows may have that in common.
+    fn new(protocol: Protocol, remote: IpAddr, label: u32) -> Option<Self> {
+        (label != 0).then_some(Self { protocol, remote, label })
+    }
 }
 
 /// The keys under which the run of a packet may be found.
@@ -45,6 +52,10 @@ impl PacketKeys {
                 let udp = Udp::parse(datagram.payload)?;
                 Some(Self::probe(Protocol::Udp, udp.source_port, &datagram.header))
             }
+            (Direction::Sent, protocol::TCP) => {
+                let tcp = QuotedTcp::parse(datagram.payload)?;
+                Some(Self::probe(Protocol::Tcp, tcp.source_port, &datagram.header))
+            }
             (Direction::Sent, _) => match IcmpMessage::parse(&datagram)? {
                 IcmpMessage::EchoRequest(echo) => {
                     Some(Self::probe(Protocol::Icmp, echo.id, &datagram.header))
@@ -54,6 +65,10 @@ impl PacketKeys {
             (Direction::Received, protocol::UDP) => {
                 let udp = Udp::parse(datagram.payload)?;
                 Some(Self::answer(Protocol::Udp, udp.destination_port, datagram.source()))
+            }
+            (Direction::Received, protocol::TCP) => {
+                let tcp = QuotedTcp::parse(datagram.payload)?;
+                Some(Self::answer(Protocol::Tcp, tcp.destination_port, datagram.source()))
             }
             (Direction::Received, _) => match IcmpMessage::parse(&datagram)? {
                 IcmpMessage::EchoReply(echo) => {
@@ -69,15 +84,15 @@ impl PacketKeys {
         if let Some(udp) = quoted.udp() {
             return Some(Self::probe(Protocol::Udp, udp.source_port, &quoted.header));
         }
+        if let Some(tcp) = quoted.tcp() {
+            return Some(Self::probe(Protocol::Tcp, tcp.source_port, &quoted.header));
+        }
         Some(Self::probe(Protocol::Icmp, quoted.echo_request()?.id?, &quoted.header))
     }
 
     fn probe(protocol: Protocol, local: u16, header: &traceroute_wire::IpHeader) -> Self {
         let remote = header.endpoints.destination();
-        Self {
-            flow: ByFlow { protocol, local, remote },
-            label: Some(ByLabel { protocol, remote, label: header.label }),
-        }
+        Self { flow: ByFlow { protocol, local, remote }, label: ByLabel::new(protocol, remote, header.label) }
     }
 
     fn answer(protocol: Protocol, local: u16, remote: IpAddr) -> Self {
@@ -109,15 +124,19 @@ impl<T: PartialEq + Clone> Demultiplexer<T> {
     /// Adds a flow of the run `run`.
     pub fn insert(&mut self, key: &FlowKey, run: T) {
         let (flow, label) = keys(key);
-        insert(&mut self.by_flow, flow, run.clone());
-        insert(&mut self.by_label, label, run);
+        if let Some(label) = label {
+            insert(&mut self.by_label, label, run.clone());
+        }
+        insert(&mut self.by_flow, flow, run);
     }
 
     /// Removes a flow of the run `run`.
     pub fn remove(&mut self, key: &FlowKey, run: &T) {
         let (flow, label) = keys(key);
         remove(&mut self.by_flow, &flow, run);
-        remove(&mut self.by_label, &label, run);
+        if let Some(label) = label {
+            remove(&mut self.by_label, &label, run);
+        }
     }
 
     /// The runs that a packet with these keys can concern, each once. Whether it really does is for the run's method
@@ -130,12 +149,12 @@ impl<T: PartialEq + Clone> Demultiplexer<T> {
     }
 }
 
-fn keys(key: &FlowKey) -> (ByFlow, ByLabel) {
+fn keys(key: &FlowKey) -> (ByFlow, Option<ByLabel>) {
     let &FlowKey { protocol, local, remote, label } = key;
-    (ByFlow { protocol, local, remote }, ByLabel { protocol, remote, label })
+    (ByFlow { protocol, local, remote }, ByLabel::new(protocol, remote, label))
 }
 
-fn insert<K: Eq + Hash, T>(index: &mut HashMap<K, Runs<T>>, key: K, run: T) {
+fn insert<K: Eq + Hash, T: PartialEq>(index: &mut HashMap<K, Runs<T>>, key: K, run: T) {
     match index.entry(key) {
         Entry::Vacant(entry) => {
             entry.insert(Runs::One(run));
@@ -150,7 +169,7 @@ fn remove<K: Eq + Hash, T: PartialEq>(index: &mut HashMap<K, Runs<T>>, key: &K, 
     }
 }
 
-impl<T> Runs<T> {
+impl<T: PartialEq> Runs<T> {
     fn as_slice(&self) -> &[T] {
         match self {
             Self::One(run) => slice::from_ref(run),
@@ -159,6 +178,9 @@ impl<T> Runs<T> {
     }
 
     fn push(&mut self, run: T) {
+        if self.as_slice().contains(&run) {
+            return;
+        }
         match mem::replace(self, Self::Many(Vec::new())) {
             Self::One(first) => *self = Self::Many(alloc::vec![first, run]),
             Self::Many(mut runs) => {
@@ -167,9 +189,7 @@ impl<T> Runs<T> {
             }
         }
     }
-}
 
-impl<T: PartialEq> Runs<T> {
     /// Whether none is left.
     fn remove(&mut self, run: &T) -> bool {
         match self {
@@ -195,10 +215,39 @@ mod tests {
     /// The runs that a quote of this flow's probe can concern.
     fn found(index: &Demultiplexer<u8>, key: &FlowKey) -> Vec<u8> {
         let (flow, label) = keys(key);
-        let mut found: Vec<u8> =
-            index.candidates(&PacketKeys { flow, label: Some(label) }).copied().collect();
+        let mut found: Vec<u8> = index.candidates(&PacketKeys { flow, label }).copied().collect();
         found.sort_unstable();
         found
+    }
+
+    #[test]
+    fn flows_without_a_label_do_not_share_it() {
+        let mut index = Demultiplexer::default();
+        for (local, run) in [(1, 1), (2, 2)] {
+            index.insert(&flow(local, 0), run);
+        }
+        assert_eq!(found(&index, &flow(1, 0)), [1]);
+        assert_eq!(found(&index, &flow(3, 0)), [0; 0]);
+        for (local, run) in [(1, 1), (2, 2)] {
+            index.remove(&flow(local, 0), &run);
+        }
+        assert!(index.by_flow.is_empty() && index.by_label.is_empty());
+    }
+
+    #[test]
+    fn a_run_whose_flows_share_a_key_is_found_once() {
+        let flows = [flow(1, 7), flow(1, 8)];
+        let mut index = Demultiplexer::default();
+        for flow in &flows {
+            index.insert(flow, 1);
+        }
+        for key in [flow(1, 9), flow(2, 7), flow(2, 8), flow(1, 8)] {
+            assert_eq!(found(&index, &key), [1], "{key:?}");
+        }
+        for flow in &flows {
+            index.remove(flow, &1);
+        }
+        assert!(index.by_flow.is_empty() && index.by_label.is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use core::future::Future;
 
 use traceroute_wire::{Stamp, Timestamp};
 
-use crate::{Knowledge, ProbeId, ProbeResponse, Run, TracerouteError};
+use crate::{Knowledge, ProbeId, ProbeResponse, Run, SackRefusal, TracerouteError};
 
 /// Something a run has to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Event {
     },
     /// A probe was answered.
     Reply(ProbeResponse),
+    /// A packet says that the method does not work.
+    Refused(SackRefusal),
     /// A sister run has learnt something.
     Learnt(Knowledge),
     /// The time waited for has come.
@@ -88,6 +90,7 @@ fn handle<D: TracerouteDriver>(run: &mut Run, driver: &mut D, event: Event) {
     match event {
         Event::Sent { probe, stamp } => run.handle_sent(probe, stamp),
         Event::Reply(response) => run.handle_reply(response),
+        Event::Refused(reason) => run.handle_refusal(reason, driver.now()),
         Event::Learnt(knowledge) => run.handle_learnt(knowledge),
         Event::Deadline => run.handle_timeout(driver.now()),
     }

@@ -1,7 +1,7 @@
 //! What can go wrong, and the code that the HTTP interface gives it.
 
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
@@ -50,6 +50,8 @@ pub enum Operation {
     EnterNamespace,
     /// Starting a thread.
     StartThread,
+    /// Connecting to the target.
+    Connect,
 }
 
 impl fmt::Display for Operation {
@@ -62,7 +64,58 @@ impl fmt::Display for Operation {
             Self::ReservePort => "reserving a local port",
             Self::EnterNamespace => "entering the network namespace",
             Self::StartThread => "starting a thread",
+            Self::Connect => "connecting",
         })
+    }
+}
+
+/// Why the SACK method does not work toward a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SackRefusal {
+    /// There is no connection.
+    NotConnected(ConnectFailure),
+    /// This host does not ask for selective acknowledgements.
+    NotAsked,
+    /// The target does not offer selective acknowledgements.
+    NotOffered,
+    /// The target offers selective acknowledgements, but sends none.
+    NotUsed,
+    /// The target sends data before it is asked for any, and acknowledges no probe.
+    SpeaksFirst,
+    /// Sequence numbers do not arrive as they are sent: a carrier-grade NAT or a firewall on the way shifts them.
+    SequenceShifted,
+}
+
+/// Why the network let no connection be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConnectFailure {
+    /// The target, or somebody in its name, refused it.
+    Refused,
+    /// Nobody answered in time.
+    TimedOut,
+    /// Somebody on the way said that a filter or policy forbids it.
+    Prohibited,
+    /// A router said that there is no way to the host.
+    HostUnreachable,
+    /// A router said that there is no way to the network.
+    NetworkUnreachable,
+    /// Anything else, by the system's number.
+    Other(i32),
+}
+
+impl ConnectFailure {
+    /// The code that the HTTP interface gives this failure.
+    #[must_use]
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::Refused => ErrorCode::ConnRefused,
+            Self::TimedOut => ErrorCode::Timeout,
+            Self::Prohibited => ErrorCode::Denied,
+            Self::HostUnreachable => ErrorCode::HostUnreach,
+            Self::NetworkUnreachable => ErrorCode::NetUnreach,
+            Self::Other(_) => ErrorCode::Unknown,
+        }
     }
 }
 
@@ -144,6 +197,23 @@ pub enum TracerouteError {
         /// The number of identities in the block.
         limit: u16,
     },
+    /// The SACK method does not work toward this target, or from this host.
+    #[error("SACK not supported for this target/source: {}", refusal(*target, *reason))]
+    SackNotSupported {
+        /// The target and its port.
+        target: SocketAddr,
+        /// Why not.
+        reason: SackRefusal,
+    },
+    /// The connection of a SACK run was made, but not seen being made.
+    #[error(
+        "the packet capture has missed how the connection to {target} was made: does this host rewrite \
+         addresses or ports (masquerading, a proxy)?"
+    )]
+    HandshakeMissed {
+        /// The target and its port.
+        target: SocketAddr,
+    },
     /// The capture ended while runs needed it.
     #[error("the packet capture ended")]
     CaptureEnded,
@@ -173,6 +243,7 @@ impl TracerouteError {
             Self::DescriptorsExhausted { .. }
                 | Self::IdentitiesExhausted { .. }
                 | Self::CaptureEnded
+                | Self::HandshakeMissed { .. }
                 | Self::System { operation: Operation::Capture | Operation::ReservePort, .. }
         )
     }
@@ -187,9 +258,12 @@ impl TracerouteError {
             | Self::SourceAddressGone { .. } => ErrorCode::NetUnreach,
             Self::HostUnreachable { .. } => ErrorCode::HostUnreach,
             Self::ScopeMissing { .. } | Self::Broadcast { .. } => ErrorCode::InvalidRequest,
+            Self::SackNotSupported { reason: SackRefusal::NotConnected(failure), .. } => failure.code(),
             Self::MessageTooLong { .. }
             | Self::DescriptorsExhausted { .. }
             | Self::IdentitiesExhausted { .. }
+            | Self::SackNotSupported { .. }
+            | Self::HandshakeMissed { .. }
             | Self::CaptureEnded
             | Self::Unsupported { .. }
             | Self::System { .. } => ErrorCode::Unknown,
@@ -206,6 +280,45 @@ const fn remedy(operation: Operation) -> &'static str {
              `sudo setcap cap_net_raw+ep $(command -v datadog-traceroute)`"
         }
     }
+}
+
+/// What a SACK run found of its target.
+fn refusal(target: SocketAddr, reason: SackRefusal) -> impl fmt::Display {
+    fmt::from_fn(move |f| match reason {
+        SackRefusal::NotConnected(ConnectFailure::Refused) => {
+            write!(f, "the connection to {target} was refused")
+        }
+        SackRefusal::NotConnected(ConnectFailure::TimedOut) => {
+            write!(f, "{target} did not answer the connection within the time-out")
+        }
+        SackRefusal::NotConnected(ConnectFailure::Prohibited) => {
+            write!(f, "a router or firewall on the way forbids connections to {target}")
+        }
+        SackRefusal::NotConnected(ConnectFailure::HostUnreachable) => {
+            write!(f, "a router says that the host of {target} is unreachable")
+        }
+        SackRefusal::NotConnected(ConnectFailure::NetworkUnreachable) => {
+            write!(f, "a router says that the network of {target} is unreachable")
+        }
+        SackRefusal::NotConnected(ConnectFailure::Other(errno)) => {
+            write!(f, "connecting to {target} failed: system error {errno}")
+        }
+        SackRefusal::NotAsked => write!(
+            f,
+            "this host does not ask {target} for selective acknowledgements (Linux: `sysctl net.ipv4.tcp_sack=1`)"
+        ),
+        SackRefusal::NotOffered => write!(f, "{target} does not offer selective acknowledgements"),
+        SackRefusal::NotUsed => {
+            write!(f, "{target} offers selective acknowledgements, but acknowledges without them")
+        }
+        SackRefusal::SpeaksFirst => {
+            write!(f, "{target} sends data before it is asked for any, and acknowledges no probe")
+        }
+        SackRefusal::SequenceShifted => write!(
+            f,
+            "something on the way to {target}, a carrier-grade NAT or a firewall, shifts sequence numbers"
+        ),
+    })
 }
 
 fn family(address: &IpAddr) -> &'static str {

@@ -1,9 +1,9 @@
 //! Identities: what tells the probes of one run from everybody else's, and the pool that lends them.
 //!
 //! An identity is a local port or echo id, the target, and a [`Nonce`]. Two live runs of a pool never share local and
-//! target, so an answer that quotes nothing but ports still finds its run. When a run ends, its identity stays in
-//! quarantine: the same local may serve the next run toward the same target, but never with the same nonce, so that a
-//! late reply to yesterday's run is nobody's.
+//! target, so an answer that quotes nothing but ports still finds its run; nor do they share label and target, so a quote whose
+//! source was rewritten finds no other. When a run ends, its identity stays in quarantine: the same local may serve the next
+//! run toward the same target, but never with the same nonce, so that a late reply to yesterday's run is nobody's.
 
 use alloc::collections::VecDeque;
 use core::net::IpAddr;
@@ -36,7 +36,8 @@ pub struct Nonce {
     pub label: u32,
     /// Where the probes' numbers start: the echo sequence, or the sum of the UDP payload.
     pub base: u16,
-    /// Goes into the payload, where it is checked if it is quoted or echoed.
+    /// Goes into the payload, where it is checked if it is quoted or echoed. TCP SYN probes, which have none, draw their
+    /// sequence numbers from it.
     pub token: u64,
 }
 
@@ -78,6 +79,7 @@ pub struct Identity {
 const ROOM: usize = 256;
 
 type Taken = (u16, IpAddr);
+type Label = (IpAddr, u32);
 type Spent = (u16, IpAddr, u32);
 
 /// Lends identities out of a block of local ports or echo ids.
@@ -92,6 +94,7 @@ pub struct IdentityPool {
     /// Until when; at most one for each local of the block.
     held_elsewhere: HashMap<u16, Timestamp>,
     live: HashSet<Taken>,
+    labels: HashSet<Label>,
     /// The free locals of each target that is live.
     free: HashMap<IpAddr, Locals>,
     spent: HashSet<Spent>,
@@ -109,6 +112,7 @@ impl IdentityPool {
             next: start % len,
             held_elsewhere: HashMap::new(),
             live: HashSet::new(),
+            labels: HashSet::new(),
             free: HashMap::new(),
             spent: HashSet::new(),
             quarantine: VecDeque::new(),
@@ -127,16 +131,27 @@ impl IdentityPool {
         &mut self,
         remote: IpAddr,
         now: Timestamp,
+        entropy: impl FnMut() -> u64,
+    ) -> Option<Identity> {
+        self.lease_of(remote, now, entropy, |_| true)
+    }
+
+    /// The same, of those locals that are `usable`.
+    pub fn lease_of(
+        &mut self,
+        remote: IpAddr,
+        now: Timestamp,
         mut entropy: impl FnMut() -> u64,
+        usable: impl Fn(u16) -> bool,
     ) -> Option<Identity> {
         self.end_quarantine(now);
-        let Self { block, next, held_elsewhere, live, free, spent, .. } = self;
+        let Self { block, next, held_elsewhere, live, labels, free, spent, .. } = self;
         let locals = free.entry(remote).or_insert_with(|| Locals::all(*block, *next));
         let lent = locals.lend(*block, |local| {
-            if held_elsewhere.get(&local).is_some_and(|until| *until > now) {
+            if held_elsewhere.get(&local).is_some_and(|until| *until > now) || !usable(local) {
                 return None;
             }
-            fresh_nonce(spent, local, remote, &mut entropy)
+            fresh_nonce(spent, labels, local, remote, &mut entropy)
         });
         let Some((local, nonce)) = lent else {
             if locals.is_all_of(*block) {
@@ -146,6 +161,7 @@ impl IdentityPool {
         };
         *next = block.offset_behind(block.first + *next);
         live.insert((local, remote));
+        labels.insert((remote, nonce.header_label(remote)));
         Some(Identity { local, remote, nonce })
     }
 
@@ -165,6 +181,7 @@ impl IdentityPool {
         if !self.live.remove(&(local, remote)) {
             return;
         }
+        self.labels.remove(&(remote, identity.nonce.header_label(remote)));
         if let Entry::Occupied(mut locals) = self.free.entry(remote) {
             locals.get_mut().take_back(local);
             if locals.get().is_all_of(self.block) {
@@ -210,20 +227,24 @@ impl IdentityPool {
             self.spent.shrink_to(2 * left);
             self.quarantine.shrink_to(2 * left);
             self.live.shrink_to(2 * self.live.len());
+            self.labels.shrink_to(2 * self.labels.len());
         }
     }
 }
 
-/// A nonce that is not in quarantine. `None` where that is hard to find, because nearly all are.
+/// A nonce that is not in quarantine, and whose label no live run toward the target has. `None` where that is hard to find,
+/// because nearly all are.
 fn fresh_nonce(
     spent: &HashSet<Spent>,
+    labels: &HashSet<Label>,
     local: u16,
     remote: IpAddr,
     entropy: &mut impl FnMut() -> u64,
 ) -> Option<Nonce> {
-    (0..DRAWS)
-        .map(|_| Nonce::from_entropy(entropy(), entropy()))
-        .find(|nonce| !spent.contains(&(local, remote, nonce.header_label(remote))))
+    (0..DRAWS).map(|_| Nonce::from_entropy(entropy(), entropy())).find(|nonce| {
+        let label = nonce.header_label(remote);
+        !spent.contains(&(local, remote, label)) && !labels.contains(&(remote, label))
+    })
 }
 
 impl Identity {
@@ -305,6 +326,21 @@ mod tests {
         assert_eq!(locals, [61_000, 61_001, 61_002]);
         assert_eq!(pool.lease(REMOTE, Timestamp::ZERO, &mut entropy), None);
         assert!(pool.lease(OTHER, Timestamp::ZERO, &mut entropy).is_some(), "another target has its own");
+    }
+
+    #[test]
+    fn live_identities_toward_one_target_never_share_a_label() {
+        let mut pool = IdentityPool::new(61_000, 3, 0);
+        let first = pool.lease(REMOTE, Timestamp::ZERO, || 7).expect("free");
+        // The generator repeats itself once.
+        let mut bits = [7, 7, 8, 8].into_iter();
+        let second = pool.lease(REMOTE, Timestamp::ZERO, || bits.next().expect("four")).expect("free");
+        assert_eq!((first.nonce.label, second.nonce.label), (7, 8));
+        let other = pool.lease(OTHER, Timestamp::ZERO, || 7).expect("free");
+        assert_eq!(other.nonce.label, 7, "another target has its own");
+        pool.give_up(&first);
+        let third = pool.lease(REMOTE, Timestamp::ZERO, || 7).expect("free");
+        assert_eq!(third.nonce.label, 7, "once it is returned it may be used");
     }
 
     #[test]

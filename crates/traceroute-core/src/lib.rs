@@ -11,8 +11,8 @@
 //!
 //! Routers choose between equal paths by a hash over addresses, protocol and the first transport bytes: ports, or
 //! ICMP type, code, checksum and id; for IPv6 over the flow label too. All probes of a flow are equal in these, so that
-//! one run is one path. What tells the probes apart lies elsewhere: in the UDP checksum, in the echo sequence (whose
-//! effect on the ICMP checksum the payload makes up for). What tells the *runs* apart is their [`Identity`].
+//! one run is one path. What tells the probes apart lies elsewhere: in the UDP checksum, in the TCP sequence number, in
+//! the echo sequence (whose effect on the ICMP checksum the payload makes up for). What tells the *runs* apart is their [`Identity`].
 //!
 //! # What is where
 //!
@@ -32,20 +32,22 @@ mod packet_io;
 mod probe;
 mod results;
 mod run;
+mod tcp_flow;
 
 pub use demux::{Demultiplexer, PacketKeys};
 pub use driver::{Event, TracerouteDriver, linger, settle, trace};
-pub use error::{ErrorCode, Operation, TracerouteError};
+pub use error::{ConnectFailure, ErrorCode, Operation, SackRefusal, TracerouteError};
 pub use execution::{Pace, SEND_DELAY, Schedule, Wait};
 pub use identity::{Identity, IdentityPool, Nonce, QUARANTINE};
 pub use packet_io::{Captured, Destination, Direction, DropCounter, Sink, Source};
 pub use probe::{
     FlowKey, Interface, MAX_PROBE_LEN, ProbeId, ProbeProtocol, ProbeResponse, Protocol, QuotedFacts,
-    ReplyKind, Ttl,
+    ReplyKind, TcpMethod, Ttl,
 };
 pub use results::{
     EndToEnd, Hop, Nat, RequestDestination, RequestSource, Results, RunDestination, RunResult, RunSource,
     Spread, Traceroute,
 };
-pub use run::{Distance, EndReason, HopAnswer, HopReport, Knowledge, Run, RunEvent, RunReport};
+pub use run::{Distance, EndReason, HopAnswer, HopReport, Knowledge, PortState, Run, RunEvent, RunReport};
+pub use tcp_flow::{ProbeSegment, QuotedSegment, TcpFlow, TcpPacket};
 pub use traceroute_wire::{MplsLabel, Stamp, StampSource, Timestamp, Unreachable};

@@ -11,7 +11,7 @@ use traceroute_wire::{
     Datagram, IcmpError, IcmpErrorKind, InterfaceInfo, InterfaceRole, MplsLabel, Stamp, Unreachable,
 };
 
-use crate::Captured;
+use crate::{Captured, SackRefusal};
 
 /// How many routers a probe may pass: the TTL of IPv4, the hop limit of IPv6; 1 to 255.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,6 +71,8 @@ pub enum Protocol {
     Udp,
     /// ICMP echo requests.
     Icmp,
+    /// TCP segments.
+    Tcp,
 }
 
 impl Protocol {
@@ -80,11 +82,49 @@ impl Protocol {
         match self {
             Self::Udp => "udp",
             Self::Icmp => "icmp",
+            Self::Tcp => "tcp",
         }
     }
 }
 
 impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How TCP probes are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TcpMethod {
+    /// SYN segments.
+    #[default]
+    Syn,
+    /// Segments within a connection, acknowledged selectively (RFC 2018).
+    Sack,
+    /// The same, and SYN segments where the target does not support it.
+    PreferSack,
+    /// Connections with a TTL, which need no raw socket; Windows only.
+    SynSocket,
+}
+
+impl TcpMethod {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Syn, Self::Sack, Self::PreferSack, Self::SynSocket];
+
+    /// The name, in lower case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Syn => "syn",
+            Self::Sack => "sack",
+            Self::PreferSack => "prefer_sack",
+            Self::SynSocket => "syn_socket",
+        }
+    }
+}
+
+impl fmt::Display for TcpMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
@@ -150,6 +190,12 @@ pub enum ReplyKind {
     EchoReply,
     /// The target answered in UDP.
     UdpAnswer,
+    /// The target accepts connections on the port.
+    SynAck,
+    /// The target refuses the segment: nobody accepts connections on the port, or not like this.
+    Reset,
+    /// The target acknowledged just this segment of a connection (RFC 2018).
+    Sack,
 }
 
 impl fmt::Display for ReplyKind {
@@ -159,6 +205,9 @@ impl fmt::Display for ReplyKind {
             Self::Unreachable(reason) => write!(f, "unreachable ({reason})"),
             Self::EchoReply => f.write_str("echo reply"),
             Self::UdpAnswer => f.write_str("UDP answer"),
+            Self::SynAck => f.write_str("SYN-ACK"),
+            Self::Reset => f.write_str("reset"),
+            Self::Sack => f.write_str("selective acknowledgement"),
         }
     }
 }
@@ -215,7 +264,7 @@ pub struct QuotedFacts {
 /// An answer to a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeResponse {
-    /// The probe that it names. A UDP answer names none: a datagram of the target's own making.
+    /// The probe that it names. A UDP answer names none: a datagram of the target's own making. Nor do some resets.
     pub probe: Option<ProbeId>,
     /// Who sent it.
     pub from: IpAddr,
@@ -291,6 +340,12 @@ pub trait ProbeProtocol: Send {
 
     /// What the packet answers, if it answers a probe of this run.
     fn match_reply(&self, reply: &Captured<'_>) -> Option<ProbeResponse>;
+
+    /// Why the method does not work, if a packet that answers no probe says so. Most methods always do.
+    fn match_refusal(&self, reply: &Captured<'_>) -> Option<SackRefusal> {
+        let _ = reply;
+        None
+    }
 }
 
 /// The longest probe that a method builds, in bytes.

@@ -11,7 +11,7 @@ use core::time::Duration;
 use serde::{Serialize, Serializer};
 use traceroute_wire::{MplsLabel, StampSource, Unreachable};
 
-use crate::{EndReason, HopReport, Interface, Protocol, RunReport, Ttl};
+use crate::{EndReason, HopReport, Interface, PortState, Protocol, RunReport, TcpMethod, Ttl};
 
 /// The result of a request.
 #[derive(Clone, Debug, Serialize)]
@@ -101,6 +101,12 @@ pub struct RunResult {
     pub reached: bool,
     /// Why the run ended.
     pub end_reason: EndReason,
+    /// Whether the target accepts connections on the port; TCP, where the target said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port_state: Option<PortState>,
+    /// How the run probed after all, where that is not what was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<TcpMethod>,
     /// Answers that came after the run had ended.
     #[serde(skip_serializing_if = "is_zero")]
     pub late: u32,
@@ -123,6 +129,7 @@ impl RunResult {
         source: SocketAddr,
         destination: SocketAddr,
         report: RunReport,
+        method: Option<TcpMethod>,
         capture_drops: u64,
     ) -> Self {
         Self {
@@ -132,6 +139,8 @@ impl RunResult {
             hops: report.hops.into_iter().map(Hop::from).collect(),
             reached: report.reached,
             end_reason: report.end_reason,
+            port_state: report.port_state,
+            method,
             late: report.late,
             duplicates: report.duplicates,
             capture_drops,

@@ -7,8 +7,8 @@
 //! # Pace
 //!
 //! The first probe may be a *sounding*: the highest TTL, sent first to hear from the destination how far it is. An
-//! ICMP unreachable quotes the TTL with which the probe arrived, which gives the distance exactly; an echo reply or a
-//! UDP answer gives a guess from its own remaining TTL. What one run of a request learns its sisters are told
+//! ICMP unreachable quotes the TTL with which the probe arrived, which gives the distance exactly; any other answer gives
+//! a guess from its own remaining TTL. What one run of a request learns its sisters are told
 //! ([`Knowledge`]), so a path of any length is known in about two round trips. As long as the distance is unknown, a
 //! run stays close to the farthest answer (see [`Pace`]).
 //!
@@ -30,11 +30,11 @@ use core::time::Duration;
 use traceroute_wire::{Stamp, StampSource, Timestamp};
 
 pub use self::ending::{Distance, Knowledge};
-pub use self::report::{EndReason, HopAnswer, HopReport, RunReport};
+pub use self::report::{EndReason, HopAnswer, HopReport, PortState, RunReport};
 
 use self::path::{Booked, Path};
-use self::report::Verdict;
-use crate::{Pace, ProbeId, ProbeResponse, Protocol, Schedule, TracerouteError, Ttl};
+use self::report::{Refusal, Verdict};
+use crate::{Pace, ProbeId, ProbeResponse, Protocol, ReplyKind, SackRefusal, Schedule, TracerouteError, Ttl};
 
 /// Something that happened in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,15 +57,26 @@ pub struct Run {
     last_sent: Option<Timestamp>,
     slowest: Duration,
     over: Option<Over>,
+    port_open: bool,
+    refused: Option<Refused>,
+    target_speaks: bool,
     late: u32,
     duplicates: u32,
     send_errors: u32,
     events: VecDeque<RunEvent>,
 }
 
+/// That the method does not work, as a packet said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Refused {
+    reason: SackRefusal,
+    at: Timestamp,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Over {
     Complete,
+    Refused,
     Interrupted,
 }
 
@@ -81,6 +92,9 @@ impl Run {
             last_sent: None,
             slowest: Duration::ZERO,
             over: None,
+            port_open: false,
+            refused: None,
+            target_speaks: false,
             late: 0,
             duplicates: 0,
             send_errors: 0,
@@ -113,16 +127,17 @@ impl Run {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let send = self.next_send().map(|(_, at)| at);
-        let end = self.ends_at();
-        match (send, end) {
-            (Some(send), Some(end)) => Some(send.min(end)),
-            (send, end) => send.or(end),
-        }
+        send.into_iter().chain(self.ends_at()).chain(self.gives_up_at()).min()
     }
 
     /// Looks at the clock.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        if self.over.is_none() && self.ends_at().is_some_and(|end| end <= now) {
+        if self.over.is_some() {
+            return;
+        }
+        if self.gives_up_at().is_some_and(|end| end <= now) {
+            self.over = Some(Over::Refused);
+        } else if self.ends_at().is_some_and(|end| end <= now) {
             self.over = Some(Over::Complete);
         }
     }
@@ -156,6 +171,9 @@ impl Run {
     pub fn handle_reply(&mut self, response: ProbeResponse) {
         let at = response.stamp.at;
         let over = self.is_finished();
+        if matches!(response.kind, ReplyKind::SynAck | ReplyKind::Sack) {
+            self.handle_port_open();
+        }
         let (ttl, event) = match self.path.book(response) {
             None => return,
             Some(Booked::Duplicate) => {
@@ -178,6 +196,43 @@ impl Run {
             self.events.push_back(event);
             self.handle_timeout(at);
         }
+    }
+
+    /// A packet to the target and its answer took so long before the run began.
+    pub fn handle_round_trip(&mut self, rtt: Duration) {
+        self.slowest = self.slowest.max(rtt);
+    }
+
+    /// A packet says that the method does not work. Numbers that are shifted end the run at once. All else is a suspicion, for
+    /// a proxy on the way may have sent the packet, or the target before it got a probe: it ends the run when the destination
+    /// does not answer what should have reached it for as long as a silent hop is waited for.
+    pub fn handle_refusal(&mut self, reason: SackRefusal, now: Timestamp) {
+        self.target_speaks |= reason == SackRefusal::SpeaksFirst;
+        if self.is_finished() {
+            return;
+        }
+        if reason == SackRefusal::SequenceShifted {
+            self.refused = None;
+            self.over = Some(Over::Refused);
+        }
+        self.refused.get_or_insert(Refused { reason, at: now });
+    }
+
+    /// Why a run that is over has no result: the method does not work.
+    #[must_use]
+    pub fn refusal(&self) -> Option<SackRefusal> {
+        let refused = self.refused.filter(|_| self.over == Some(Over::Refused))?;
+        Some(match refused.reason {
+            // Which of the two came first is chance.
+            SackRefusal::NotUsed if self.target_speaks => SackRefusal::SpeaksFirst,
+            reason => reason,
+        })
+    }
+
+    /// The target accepts connections on the port, whatever resets say: a listening port that has answered one SYN
+    /// resets what it has half opened when the next one comes.
+    pub fn handle_port_open(&mut self) {
+        self.port_open = true;
     }
 
     /// A sister run of the same request has learnt something.
@@ -204,7 +259,18 @@ impl Run {
     /// What this run itself has learnt, for its sisters.
     #[must_use]
     pub fn knowledge(&self) -> Knowledge {
-        self.path.knowledge()
+        Knowledge { port: self.port_state(None), ..self.path.knowledge() }
+    }
+
+    /// What the target said of the port; where that is doubtful, what it said to sister runs.
+    fn port_state(&self, sisters: Option<PortState>) -> Option<PortState> {
+        if self.port_open {
+            return Some(PortState::Open);
+        }
+        match self.path.refusal()? {
+            Refusal::Certain => Some(PortState::Closed),
+            Refusal::Doubtful => sisters,
+        }
     }
 
     /// The result so far.
@@ -220,6 +286,8 @@ impl Run {
             hops: self.path.hops(verdict),
             end_reason: if interrupted { EndReason::Interrupted } else { verdict.end_reason() },
             reached: verdict.reached(),
+            port_state: self.port_state(self.shared.port),
+            target_speaks: self.target_speaks,
             late: self.late,
             duplicates: self.duplicates,
             send_errors: self.send_errors,
@@ -283,9 +351,21 @@ impl Run {
         }
     }
 
+    /// When the method is given up, if it is said not to work: when the destination has not shown for long enough that it does,
+    /// though a probe should have reached it.
+    fn gives_up_at(&self) -> Option<Timestamp> {
+        let works = self.path.ending().is_some_and(|ending| ending.destination);
+        let refused = self.refused.filter(|_| !works)?;
+        let known = self.path.distance().or(self.shared.distance);
+        let distance =
+            known.map_or(self.schedule.max_ttl, |distance| distance.ttl.min(self.schedule.max_ttl));
+        let reached = self.path.first_sent_beyond(distance)?;
+        Some(refused.at.max(reached) + self.patience())
+    }
+
     /// How far the destination is, if somebody knows and no answer of this run belies it.
     fn destination_ahead(&self) -> Option<Distance> {
-        let mut known = Knowledge { farthest: 0, distance: self.path.distance() };
+        let mut known = Knowledge { distance: self.path.distance(), ..Knowledge::default() };
         known.merge(self.shared);
         let trusted = |distance: &Distance| distance.exact || self.schedule.trusts_guesses;
         known.distance.filter(trusted).filter(|distance| distance.ttl.get() > self.path.farthest())

@@ -85,13 +85,17 @@ fn a_follower_stays_one_ahead_of_what_any_run_has_heard() {
     let schedule = Schedule::parallel(Ttl::FIRST, ttl(30), TIMEOUT).following();
     let mut run = Run::new(Protocol::Udp, TARGET, schedule);
     assert_eq!(send(&mut run, 0), [1]);
-    run.handle_learnt(Knowledge { farthest: 3, distance: None });
+    run.handle_learnt(Knowledge { farthest: 3, distance: None, port: None });
     assert_eq!(send(&mut run, 1), [2, 3, 4]);
     // And one more each 50 ms.
     assert_eq!(run.poll_timeout(), Some(at(51)));
     assert_eq!(send(&mut run, 51), [5]);
     // A sister has found the destination.
-    run.handle_learnt(Knowledge { farthest: 7, distance: Some(Distance { ttl: ttl(8), exact: true }) });
+    run.handle_learnt(Knowledge {
+        farthest: 7,
+        distance: Some(Distance { ttl: ttl(8), exact: true }),
+        port: None,
+    });
     assert_eq!(send(&mut run, 52), [6, 7, 8]);
 }
 
@@ -100,10 +104,10 @@ fn a_run_tells_what_it_has_learnt() {
     let mut run = parallel(30);
     send(&mut run, 0);
     time_exceeded(&mut run, 1, 5);
-    assert_eq!(run.knowledge(), Knowledge { farthest: 1, distance: None });
+    assert_eq!(run.knowledge(), Knowledge { farthest: 1, distance: None, port: None });
     port_unreachable(&mut run, 2, 2, 6);
     let distance = Some(Distance { ttl: ttl(2), exact: true });
-    assert_eq!(run.knowledge(), Knowledge { farthest: 1, distance });
+    assert_eq!(run.knowledge(), Knowledge { farthest: 1, distance, port: None });
 }
 
 #[test]
@@ -126,7 +130,11 @@ fn parallel_schedule() -> Schedule {
 fn a_destination_that_others_know_but_that_is_silent_here_is_passed_after_its_wait() {
     let mut run = parallel(30);
     assert_eq!(send(&mut run, 0), [1, 2]);
-    run.handle_learnt(Knowledge { farthest: 2, distance: Some(Distance { ttl: ttl(3), exact: true }) });
+    run.handle_learnt(Knowledge {
+        farthest: 2,
+        distance: Some(Distance { ttl: ttl(3), exact: true }),
+        port: None,
+    });
     assert_eq!(send(&mut run, 1), [3]);
     time_exceeded(&mut run, 1, 2);
     time_exceeded(&mut run, 2, 3);
@@ -149,7 +157,11 @@ fn a_destination_that_others_know_but_that_is_silent_here_is_passed_after_its_wa
 fn what_another_flow_has_learnt_ends_nothing() {
     let mut run = parallel(12);
     send(&mut run, 0);
-    run.handle_learnt(Knowledge { farthest: 1, distance: Some(Distance { ttl: ttl(2), exact: true }) });
+    run.handle_learnt(Knowledge {
+        farthest: 1,
+        distance: Some(Distance { ttl: ttl(2), exact: true }),
+        port: None,
+    });
     let mut now = 0;
     while run.poll_timeout().is_some_and(|at| at < self::at(2_000)) {
         now += 50;
@@ -223,7 +235,11 @@ fn an_implausible_guess_is_none() {
 fn a_follower_leaves_guesses_to_its_sister() {
     let mut run = Run::new(Protocol::Icmp, TARGET, parallel_schedule().following());
     assert_eq!(send(&mut run, 0), [1]);
-    run.handle_learnt(Knowledge { farthest: 0, distance: Some(Distance { ttl: ttl(9), exact: false }) });
+    run.handle_learnt(Knowledge {
+        farthest: 0,
+        distance: Some(Distance { ttl: ttl(9), exact: false }),
+        port: None,
+    });
     assert_eq!(send(&mut run, 1), [] as [u8; 0]);
 }
 
@@ -231,7 +247,11 @@ fn a_follower_leaves_guesses_to_its_sister() {
 fn a_path_longer_than_the_sisters_goes_on() {
     let mut run = parallel(30);
     send(&mut run, 0);
-    run.handle_learnt(Knowledge { farthest: 1, distance: Some(Distance { ttl: ttl(2), exact: true }) });
+    run.handle_learnt(Knowledge {
+        farthest: 1,
+        distance: Some(Distance { ttl: ttl(2), exact: true }),
+        port: None,
+    });
     time_exceeded(&mut run, 2, 10);
     assert_eq!(send(&mut run, 10), [3, 4], "hop 2 is no destination here");
 }

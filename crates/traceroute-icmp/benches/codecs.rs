@@ -1,57 +1,13 @@
-//! What it takes to build an echo request, and to know it and its answers again.
+//! The ICMP method's codecs.
 
-use std::hint::black_box;
-use std::net::IpAddr;
+#[path = "../../traceroute-core/benches/method/mod.rs"]
+mod method;
 
-use criterion::Criterion;
-use traceroute_core::{
-    Captured, Direction, Identity, MAX_PROBE_LEN, Nonce, ProbeId, ProbeProtocol, Stamp, Timestamp, Ttl,
-};
+use method::Ends;
 use traceroute_icmp::IcmpProbes;
-use traceroute_testnet::AddressPlan;
-use traceroute_testnet::sim::{IcmpError, Quote, echo_reply, icmp_error};
-
-const NONCE: Nonce = Nonce { label: 0x1234, base: 7, token: 0x0123_4567_89ab_cdef };
+use traceroute_testnet::sim::echo_reply;
 
 fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
-    let [client, router, target] = [0, 1, 2].map(|link| AddressPlan::Public.left(link));
-    bench(&mut criterion, "ipv4", [client.v4.into(), router.v4.into(), target.v4.into()]);
-    bench(&mut criterion, "ipv6", [client.v6.into(), router.v6.into(), target.v6.into()]);
-    criterion.final_summary();
-}
-
-fn bench(criterion: &mut Criterion, family: &str, [client, router, target]: [IpAddr; 3]) {
-    let identity = Identity { local: 4242, remote: target, nonce: NONCE };
-    let mut probes = IcmpProbes::new(client, identity).expect("one family");
-    let probe = ProbeId::first(Ttl::FIRST.plus(6));
-    let mut buffer = [0; MAX_PROBE_LEN];
-    let sent = probes.encode(probe, &mut buffer).to_vec();
-    criterion.bench_function(&format!("encode/icmp/{family}"), |bencher| {
-        bencher.iter(|| probes.encode(black_box(probe), &mut buffer).len());
-    });
-
-    let own = captured(Direction::Sent, &sent);
-    assert_eq!(probes.match_sent(&own), Some(probe));
-    criterion.bench_function(&format!("match_sent/icmp/{family}"), |bencher| {
-        bencher.iter(|| probes.match_sent(black_box(&own)));
-    });
-
-    let time_exceeded = |quote| icmp_error(router, 60, IcmpError::TimeExceeded, &sent, quote, None);
-    let answers = [
-        ("full_quote", time_exceeded(Quote::Full)),
-        ("8_byte_quote", time_exceeded(Quote::Transport(8))),
-        ("final", echo_reply(target, 60, &sent)),
-    ];
-    for (case, answer) in &answers {
-        let answer = captured(Direction::Received, answer);
-        assert_eq!(probes.match_reply(&answer).and_then(|response| response.probe), Some(probe), "{case}");
-        criterion.bench_function(&format!("match_reply/icmp/{family}/{case}"), |bencher| {
-            bencher.iter(|| probes.match_reply(black_box(&answer)));
-        });
-    }
-}
-
-fn captured(direction: Direction, datagram: &[u8]) -> Captured<'_> {
-    Captured { direction, stamp: Stamp::kernel(Timestamp::ZERO), interface: 1, datagram }
+    let probes = |ends: Ends| IcmpProbes::new(ends.client, ends.identity()).expect("one family");
+    method::bench("icmp", probes, |ends, probe| echo_reply(ends.target, 60, probe));
 }

@@ -1,6 +1,7 @@
 //! The one capture of a process: a task that reads packets and hands each to the runs it can concern.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -26,6 +27,8 @@ pub struct Capture {
 struct Shared {
     runs: Mutex<Runs>,
     drops: DropCounter,
+    /// Packets that were read.
+    seen: AtomicU64,
     /// Some run wants to know when it is up to date.
     asked: Notify,
 }
@@ -65,8 +68,12 @@ impl Capture {
     ///
     /// Outside of a tokio runtime.
     pub fn start(source: impl Source + 'static) -> Self {
-        let shared =
-            Arc::new(Shared { runs: Mutex::default(), drops: source.drop_counter(), asked: Notify::new() });
+        let shared = Arc::new(Shared {
+            runs: Mutex::default(),
+            drops: source.drop_counter(),
+            seen: AtomicU64::new(0),
+            asked: Notify::new(),
+        });
         let task = tokio::spawn(read(source, EndOnDrop(Arc::clone(&shared)))).abort_handle();
         Self { shared, task }
     }
@@ -104,6 +111,13 @@ impl Capture {
         self.shared.drops.count()
     }
 
+    /// How many packets were read so far, whether they concerned a run or not: all that the filter has admitted and the
+    /// system's buffer has not lost.
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        self.shared.seen.load(Ordering::Relaxed)
+    }
+
     /// Whether no run is subscribed.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -123,6 +137,7 @@ impl Shared {
     }
 
     fn deliver(&self, captured: &Captured<'_>) {
+        self.seen.fetch_add(1, Ordering::Relaxed);
         let Some(keys) = PacketKeys::of(captured) else { return };
         let runs = self.lock();
         let mut candidates = runs.index.candidates(&keys).peekable();
@@ -235,6 +250,19 @@ impl Losses {
 }
 
 impl Subscription {
+    /// Adds a flow that has become known since.
+    pub fn follow(&mut self, flow: &FlowKey) {
+        if self.flows.contains(flow) {
+            return;
+        }
+        let mut runs = self.shared.lock();
+        if runs.ended.is_none() {
+            runs.index.insert(flow, self.run);
+        }
+        drop(runs);
+        self.flows = self.flows.iter().chain([flow]).copied().collect();
+    }
+
     /// Counts what the run may have missed.
     #[must_use]
     pub fn losses(&self) -> Losses {

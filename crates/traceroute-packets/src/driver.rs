@@ -135,7 +135,10 @@ async fn expiry(at: Option<Instant>) {
 fn recognise(protocol: &impl ProbeProtocol, captured: &Captured<'_>) -> Option<Event> {
     match captured.direction {
         Direction::Sent => Some(Event::Sent { probe: protocol.match_sent(captured)?, stamp: captured.stamp }),
-        Direction::Received => protocol.match_reply(captured).map(Event::Reply),
+        Direction::Received => match protocol.match_reply(captured) {
+            Some(response) => Some(Event::Reply(response)),
+            None => protocol.match_refusal(captured).map(Event::Refused),
+        },
     }
 }
 

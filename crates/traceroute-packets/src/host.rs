@@ -1,12 +1,35 @@
-//! What a network needs of the host beside packets: routes and ports.
+//! What a network needs of the host beside packets: routes, ports and connections.
 
 use std::any::Any;
+use std::future::Future;
 use std::net::IpAddr;
+use std::pin::Pin;
 
-use traceroute_core::{Destination, Protocol, TracerouteError};
+use traceroute_core::{ConnectFailure, Destination, Protocol, TracerouteError};
 
 /// Keeps a local port from being used by others while it lives.
 pub type PortHold = Box<dyn Any + Send>;
+
+/// A local port from which one connection can be made.
+pub trait Connector: Send + Sync {
+    /// Connects to `port` of `to`. Waits as long as the system does; dropping the future gives up.
+    fn connect(self: Box<Self>, to: Destination, port: u16) -> Connecting;
+}
+
+/// A connection being made.
+pub type Connecting = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
+
+/// A connection. Dropping it resets it: not even its end reaches the application at the other side as data would.
+pub type Connection = Box<dyn Any + Send>;
+
+/// Why no connection was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectError {
+    /// By the network or the target.
+    Network(ConnectFailure),
+    /// By this host.
+    Host(TracerouteError),
+}
 
 /// Something to do on another thread.
 pub type Job = Box<dyn FnOnce() + Send>;
@@ -36,4 +59,12 @@ pub trait Host: Send + Sync {
         to: Destination,
         port: u16,
     ) -> Result<Option<PortHold>, TracerouteError>;
+
+    /// Takes a local TCP port of `source` for one connection to `to`; `None` if somebody else has it.
+    fn open_connector(
+        &self,
+        source: IpAddr,
+        to: Destination,
+        port: u16,
+    ) -> Result<Option<Box<dyn Connector>>, TracerouteError>;
 }

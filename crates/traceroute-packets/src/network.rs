@@ -10,7 +10,7 @@ use traceroute_core::{Destination, FlowKey, Protocol, Sink, Source, TracerouteEr
 use crate::capture::{Capture, Subscription};
 use crate::clock::Clock;
 use crate::host::Host;
-use crate::lease::{Blocks, Entropy, Lease, Leases};
+use crate::lease::{Blocks, Entropy, Lease, Leases, Use};
 use crate::platform;
 use crate::sink::SharedSink;
 
@@ -117,15 +117,21 @@ impl Network {
         self.capture.drops()
     }
 
+    /// How many packets the capture has read so far.
+    #[must_use]
+    pub fn captured(&self) -> u64 {
+        self.capture.seen()
+    }
+
     /// Lends an identity, see [`Leases::lease`].
     pub async fn lease(
         &self,
-        protocol: Protocol,
+        wanted: Use,
         source: IpAddr,
         to: Destination,
         patience: Duration,
     ) -> Result<Lease, TracerouteError> {
-        self.leases.lease(protocol, source, to, patience).await
+        self.leases.lease(wanted, source, to, patience).await
     }
 
     /// Subscribes a run to the packets of its flows.

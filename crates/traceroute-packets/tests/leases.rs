@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 use traceroute_core::{Destination, Operation, Protocol, TracerouteError};
-use traceroute_packets::{Blocks, Clock, Host, Job, Lease, Leases, PortHold};
+use traceroute_packets::{
+    Blocks, Clock, Connecting, Connection, Connector, Host, Job, Lease, Leases, PortHold, Use,
+};
 
 const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -58,6 +60,21 @@ impl Host for Ports {
         _to: Destination,
         port: u16,
     ) -> Result<Option<PortHold>, TracerouteError> {
+        Ok(self.hold(port)?.map(|hold| -> PortHold { Box::new(hold) }))
+    }
+
+    fn open_connector(
+        &self,
+        _source: IpAddr,
+        _to: Destination,
+        port: u16,
+    ) -> Result<Option<Box<dyn Connector>>, TracerouteError> {
+        Ok(self.hold(port)?.map(|hold| -> Box<dyn Connector> { Box::new(hold) }))
+    }
+}
+
+impl Ports {
+    fn hold(&self, port: u16) -> Result<Option<Hold>, TracerouteError> {
         if let Some(error) = &self.error {
             return Err(error.clone());
         }
@@ -65,7 +82,13 @@ impl Host for Ports {
             return Ok(None);
         }
         assert!(self.held.lock().expect("not poisoned").insert(port), "a port is held once");
-        Ok(Some(Box::new(Hold { port, held: Arc::clone(&self.held) })))
+        Ok(Some(Hold { port, held: Arc::clone(&self.held) }))
+    }
+}
+
+impl Connector for Hold {
+    fn connect(self: Box<Self>, _to: Destination, _port: u16) -> Connecting {
+        Box::pin(async move { Ok(Box::new(self) as Connection) })
     }
 }
 
@@ -85,7 +108,81 @@ fn target(last: u8) -> Destination {
 }
 
 async fn lease(leases: &Leases, last: u8) -> Result<Lease, TracerouteError> {
-    leases.lease(Protocol::Udp, SOURCE, target(last), PATIENCE).await
+    leases.lease(Use::Probes(Protocol::Udp), SOURCE, target(last), PATIENCE).await
+}
+
+async fn lease_tcp(leases: &Leases, wanted: Use, last: u8) -> Result<Lease, TracerouteError> {
+    leases.lease(wanted, SOURCE, target(last), PATIENCE).await
+}
+
+const PROBES: Use = Use::Probes(Protocol::Tcp);
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_shares_its_port_with_nobody() {
+    let leases = leases(Ports::default(), 3);
+    let mut connected = lease_tcp(&leases, Use::Connection, 1).await.expect("free");
+    // Runs toward other targets take the same ports one after the other, but not this one.
+    let others = [lease_tcp(&leases, PROBES, 2).await, lease_tcp(&leases, Use::Connection, 3).await];
+    let [probes, other] = others.map(|lease| lease.expect("free").identity().local);
+    assert_eq!((connected.identity().local, probes, other), (61_000, 61_001, 61_002));
+
+    let connector = connected.take_connector().expect("lent for a connection");
+    assert!(connected.take_connector().is_none(), "only once");
+    drop(connector.connect(target(1), 80).await.expect("connected"));
+    drop(connected);
+    assert_eq!(leases.live(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_of_probes_is_none_for_a_connection() {
+    let host = Ports::default();
+    let held = Arc::clone(&host.held);
+    let leases = leases(host, 1);
+    let probes = lease_tcp(&leases, PROBES, 1).await.expect("free");
+    let before = Instant::now();
+    assert!(lease_tcp(&leases, Use::Connection, 2).await.is_err(), "the only port there is");
+    assert_eq!(before.elapsed(), PATIENCE, "it will be returned");
+    drop(lease_tcp(&leases, PROBES, 3).await.expect("shared"));
+    drop(probes);
+    let connected = lease_tcp(&leases, Use::Connection, 2).await.expect("free");
+    assert!(lease_tcp(&leases, PROBES, 3).await.is_err());
+    // A connection that is never made lets its port go, too.
+    drop(connected);
+    assert!(held.lock().expect("not poisoned").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_port_is_served_whatever_the_target_of_its_owner() {
+    let leases = leases(Ports::default(), 1);
+    let connected = lease_tcp(&leases, Use::Connection, 1).await.expect("free");
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut waiting = tokio::task::JoinSet::new();
+    for (number, used) in [(2, PROBES), (3, Use::Connection), (4, PROBES)] {
+        let (leases, order) = (leases.clone(), Arc::clone(&order));
+        waiting.spawn(async move {
+            let lease = lease_tcp(&leases, used, number).await;
+            order.lock().expect("not poisoned").push(number);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            lease.map(drop)
+        });
+        tokio::task::yield_now().await;
+    }
+    let wanted = timeout(Duration::ZERO, connected.wanted()).await;
+    assert!(wanted.is_ok(), "somebody waits for its port");
+    drop(connected);
+    assert!(waiting.join_all().await.iter().all(Result::is_ok));
+    // The second is of another kind than the first, whose port the third shares.
+    assert_eq!(*order.lock().expect("not poisoned"), [2, 4, 3]);
+    assert_eq!(leases.live(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn udp_and_tcp_have_the_same_ports() {
+    let leases = leases(Ports::default(), 1);
+    let udp = lease(&leases, 1).await.expect("free");
+    drop(udp);
+    let tcp = lease_tcp(&leases, PROBES, 1).await.expect("free");
+    assert_eq!(tcp.identity().local, 61_000);
 }
 
 #[tokio::test(start_paused = true)]

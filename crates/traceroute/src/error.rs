@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use traceroute_core::{ErrorCode, Operation, TracerouteError};
+use traceroute_core::{ConnectFailure, ErrorCode, Operation, SackRefusal, TracerouteError};
 
 /// A request that cannot be made: which part of it is wrong, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +29,16 @@ pub enum InvalidRequest {
         given: String,
         /// What is allowed.
         allowed: &'static str,
+    },
+    /// It works on other platforms.
+    #[error("{what} works on {platform} only: use {instead}")]
+    NotOnThisPlatform {
+        /// The parameter and its value.
+        what: &'static str,
+        /// Where it works.
+        platform: &'static str,
+        /// What does the same here.
+        instead: &'static str,
     },
     /// The reference has it, this version does not.
     #[error("{what} is not available in this version of datadog-traceroute")]
@@ -133,6 +143,10 @@ pub(crate) fn describe(error: &TracerouteError) -> String {
         TracerouteError::System { operation, errno } => {
             format!("{operation} failed: {}", io::Error::from_raw_os_error(*errno))
         }
+        TracerouteError::SackNotSupported {
+            reason: SackRefusal::NotConnected(ConnectFailure::Other(errno)),
+            ..
+        } => format!("{error}: {}", io::Error::from_raw_os_error(*errno)),
         other => other.to_string(),
     }
 }

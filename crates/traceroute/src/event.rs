@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use traceroute_core::{Hop, RunResult, Ttl};
+use traceroute_core::{Hop, RunResult, TcpMethod, Ttl};
 use traceroute_packets::Queue;
 
 /// Something that happened in a request.
@@ -40,6 +40,16 @@ pub enum TraceEvent {
         run: usize,
         /// The hop as it is known now.
         hop: Hop,
+    },
+    /// A run goes on by another method, because the one that was asked for is not supported. What was told of the run so
+    /// far counts no more.
+    FellBack {
+        /// The run, counted from 0.
+        run: usize,
+        /// How it probes now.
+        method: TcpMethod,
+        /// Why.
+        reason: String,
     },
     /// A run has ended. Late answers may still change it.
     RunFinished {

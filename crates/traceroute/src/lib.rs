@@ -26,6 +26,7 @@
 //! packet of all: it asks the destination how far it is.
 
 mod budget;
+mod connect;
 mod error;
 mod event;
 mod id;
@@ -48,8 +49,8 @@ pub use trace::Trace;
 pub use tracer::{Limits, Tracer, TracerBuilder, TracerStats};
 
 pub use traceroute_core::{
-    EndReason, EndToEnd, ErrorCode, Hop, Interface, MplsLabel, Nat, Operation, Protocol, RequestDestination,
-    RequestSource, Results, RunDestination, RunResult, RunSource, Spread, Traceroute, TracerouteError, Ttl,
-    Unreachable, Wait,
+    ConnectFailure, EndReason, EndToEnd, ErrorCode, Hop, Interface, MplsLabel, Nat, Operation, PortState,
+    Protocol, RequestDestination, RequestSource, Results, RunDestination, RunResult, RunSource, SackRefusal,
+    Spread, TcpMethod, Traceroute, TracerouteError, Ttl, Unreachable, Wait,
 };
 pub use traceroute_packets::{Blocks, Entropy, Network};

@@ -1,5 +1,7 @@
 //! The parameters of a request: name, range, default and meaning, once for every interface.
 
+use traceroute_core::{Protocol, TcpMethod};
+
 use crate::error::InvalidRequest;
 
 /// A number.
@@ -27,6 +29,45 @@ pub struct Switch {
     /// What it does.
     pub meaning: &'static str,
 }
+
+/// A word out of some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice<T: 'static> {
+    /// Its name in errors and as a query parameter; as a long flag, except for the protocol.
+    pub name: &'static str,
+    /// What it decides.
+    pub meaning: &'static str,
+    /// The words, in lower case, and what each stands for.
+    pub values: &'static [(&'static str, T)],
+    /// The word that stands when none is given.
+    pub default: &'static str,
+    /// The words in a sentence.
+    allowed: &'static str,
+}
+
+/// How to probe.
+pub const PROTOCOL: Choice<Protocol> = Choice {
+    name: "protocol",
+    meaning: "How to probe: udp, icmp or tcp",
+    values: &[("udp", Protocol::Udp), ("icmp", Protocol::Icmp), ("tcp", Protocol::Tcp)],
+    default: "udp",
+    allowed: "udp, icmp and tcp",
+};
+
+/// How to probe with TCP.
+pub const TCP_METHOD: Choice<TcpMethod> = Choice {
+    name: "tcp-method",
+    meaning: "How to probe with tcp: syn, sack, prefer_sack (sack, or syn where that is not supported) or \
+              syn_socket (Windows)",
+    values: &[
+        ("syn", TcpMethod::Syn),
+        ("sack", TcpMethod::Sack),
+        ("prefer_sack", TcpMethod::PreferSack),
+        ("syn_socket", TcpMethod::SynSocket),
+    ],
+    default: "syn",
+    allowed: "syn, sack, prefer_sack and syn_socket",
+};
 
 /// Destination port.
 pub const PORT: Number = Number {
@@ -125,6 +166,18 @@ impl Number {
     }
 }
 
+impl<T: Copy> Choice<T> {
+    /// Reads one of the words, in upper or lower case.
+    pub fn parse(&self, text: &str) -> Result<T, InvalidRequest> {
+        let found = self.values.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
+        found.map(|(_, value)| *value).ok_or_else(|| InvalidRequest::UnknownValue {
+            name: self.name,
+            given: text.to_owned(),
+            allowed: self.allowed,
+        })
+    }
+}
+
 /// The words for the values of a switch.
 pub const SWITCH_VALUES: &str = "true, t, 1, false, f and 0";
 
@@ -174,6 +227,20 @@ mod tests {
             }
             assert!(number.check(number.default).is_ok());
         }
+    }
+
+    #[test]
+    fn words_are_known_in_every_case() {
+        for (word, method) in TCP_METHOD.values {
+            assert_eq!((method.as_str(), TCP_METHOD.parse(&word.to_uppercase())), (*word, Ok(*method)));
+        }
+        for (word, protocol) in PROTOCOL.values {
+            assert_eq!((protocol.as_str(), PROTOCOL.parse(&word.to_uppercase())), (*word, Ok(*protocol)));
+        }
+        let error = TCP_METHOD.parse("fin").expect_err("no method").to_string();
+        assert_eq!(error, "unknown tcp-method \"fin\": allowed are syn, sack, prefer_sack and syn_socket");
+        assert!(PROTOCOL.parse("").is_err());
+        assert!(TCP_METHOD.parse(TCP_METHOD.default).is_ok() && PROTOCOL.parse(PROTOCOL.default).is_ok());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use traceroute_core::{Protocol, Ttl, Wait};
+use traceroute_core::{Protocol, TcpMethod, Ttl, Wait};
 
 use crate::error::InvalidRequest;
 use crate::parameters::{E2E_QUERIES, MAX_TTL, Number, PORT, TIMEOUT, TRACEROUTE_QUERIES};
@@ -16,6 +16,7 @@ const DEFAULT_PORT: u16 = 33_434;
 pub struct Request {
     pub(crate) target: Target,
     pub(crate) protocol: Protocol,
+    pub(crate) tcp_method: TcpMethod,
     /// As asked for, the default filled in; a port in the target wins over it.
     pub(crate) port: u16,
     pub(crate) traceroute_queries: u16,
@@ -24,6 +25,8 @@ pub struct Request {
     pub(crate) timeout: Duration,
     pub(crate) ipv6: bool,
     pub(crate) wait: Wait,
+    pub(crate) serial: bool,
+    pub(crate) paris: bool,
 }
 
 /// A request as it was typed. Numbers of any size are taken here, and refused by [`build`](Self::build) with an error
@@ -32,6 +35,7 @@ pub struct Request {
 pub struct RequestBuilder {
     target: String,
     protocol: Protocol,
+    tcp_method: TcpMethod,
     port: i64,
     traceroute_queries: i64,
     e2e_queries: i64,
@@ -39,6 +43,8 @@ pub struct RequestBuilder {
     timeout_ms: i64,
     ipv6: bool,
     wait: Wait,
+    serial: bool,
+    paris: bool,
 }
 
 impl Request {
@@ -49,6 +55,7 @@ impl Request {
         RequestBuilder {
             target: target.into(),
             protocol: Protocol::Udp,
+            tcp_method: TcpMethod::Syn,
             port: PORT.default,
             traceroute_queries: TRACEROUTE_QUERIES.default,
             e2e_queries: E2E_QUERIES.default,
@@ -56,6 +63,8 @@ impl Request {
             timeout_ms: TIMEOUT.default,
             ipv6: false,
             wait: Wait::ADAPTIVE,
+            serial: false,
+            paris: false,
         }
     }
 
@@ -83,6 +92,13 @@ impl RequestBuilder {
     #[must_use]
     pub fn protocol(mut self, protocol: Protocol) -> Self {
         self.protocol = protocol;
+        self
+    }
+
+    /// How to probe with TCP; SYN segments by default. Of no effect with other protocols.
+    #[must_use]
+    pub fn tcp_method(mut self, method: TcpMethod) -> Self {
+        self.tcp_method = method;
         self
     }
 
@@ -135,14 +151,37 @@ impl RequestBuilder {
         self
     }
 
+    /// Send one probe at a time, each given the whole time-out: for networks that cannot bear more.
+    #[must_use]
+    pub fn serial(mut self, serial: bool) -> Self {
+        self.serial = serial;
+        self
+    }
+
+    /// Let TCP SYN probes have the identification 41821 and random sequence numbers, as the reference's "Paris" option
+    /// does. They go out one by one, as [`serial`](Self::serial) says.
+    #[must_use]
+    pub fn paris(mut self, paris: bool) -> Self {
+        self.paris = paris;
+        self
+    }
+
     /// Checks every field.
     pub fn build(self) -> Result<Request, InvalidRequest> {
+        if (self.protocol, self.tcp_method) == (Protocol::Tcp, TcpMethod::SynSocket) {
+            return Err(InvalidRequest::NotOnThisPlatform {
+                what: "tcp-method syn_socket",
+                platform: "Windows",
+                instead: "syn, sack or prefer_sack",
+            });
+        }
         let port = match checked(PORT, self.port)? {
             0 => DEFAULT_PORT,
             port => port,
         };
         Ok(Request {
             protocol: self.protocol,
+            tcp_method: self.tcp_method,
             port,
             traceroute_queries: checked(TRACEROUTE_QUERIES, self.traceroute_queries)?,
             e2e_queries: checked(E2E_QUERIES, self.e2e_queries)?,
@@ -150,6 +189,8 @@ impl RequestBuilder {
             timeout: Duration::from_millis(checked(TIMEOUT, self.timeout_ms)?),
             ipv6: self.ipv6,
             wait: self.wait,
+            serial: self.serial || self.paris,
+            paris: self.paris,
             target: Target::parse(&self.target)?,
         })
     }
@@ -181,6 +222,15 @@ mod tests {
                 assert_eq!(build(value).err(), number.check(value).err(), "{}", number.name);
             }
         }
+    }
+
+    #[test]
+    fn syn_socket_is_refused_where_it_would_have_an_effect() {
+        let request =
+            |protocol| Request::builder("192.0.2.1").protocol(protocol).tcp_method(TcpMethod::SynSocket);
+        assert!(request(Protocol::Udp).build().is_ok());
+        let error = request(Protocol::Tcp).build().expect_err("not on this platform").to_string();
+        assert_eq!(error, "tcp-method syn_socket works on Windows only: use syn, sack or prefer_sack");
     }
 
     #[test]

@@ -7,27 +7,55 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use traceroute_core::{
-    Destination, EndReason, Hop, Knowledge, ProbeProtocol, Protocol, Run, RunEvent, RunReport, Schedule,
-    TracerouteError, linger, settle, trace,
+    Destination, EndReason, Hop, Knowledge, ProbeProtocol, Protocol, Run, RunEvent, RunReport, SackRefusal,
+    Schedule, TracerouteError, linger, settle, trace,
 };
 use traceroute_icmp::IcmpProbes;
-use traceroute_packets::{Lease, Network, PacketDriver, SharedSink, Watched};
+use traceroute_packets::{Connection, Lease, Network, PacketDriver, SharedSink, Subscription, Use, Watched};
+use traceroute_tcp::{Numbering, TcpProbes};
 use traceroute_udp::UdpProbes;
 
 use crate::budget::{BegunSink, BudgetedSink};
+use crate::connect::{Connected, connect};
 use crate::id::random_id;
 
 /// What the runs of a request have in common.
 pub(crate) struct Context<'a> {
     pub(crate) network: &'a Network,
     pub(crate) sink: BudgetedSink<SharedSink>,
-    pub(crate) protocol: Protocol,
     pub(crate) source: IpAddr,
     pub(crate) destination: Destination,
     pub(crate) port: u16,
     pub(crate) timeout: Duration,
     pub(crate) knowledge: Watched<Knowledge>,
     pub(crate) phase: &'a Watched<Phase>,
+}
+
+/// How a run probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Udp,
+    Icmp,
+    TcpSyn(Numbering),
+    TcpSack,
+}
+
+impl Method {
+    const fn protocol(self) -> Protocol {
+        match self {
+            Self::Udp => Protocol::Udp,
+            Self::Icmp => Protocol::Icmp,
+            Self::TcpSyn(_) | Self::TcpSack => Protocol::Tcp,
+        }
+    }
+
+    /// What its identity is for.
+    const fn wants(self) -> Use {
+        match self {
+            Self::TcpSack => Use::Connection,
+            other => Use::Probes(other.protocol()),
+        }
+    }
 }
 
 /// How far a request is.
@@ -97,6 +125,7 @@ pub(crate) type Listening<'a> = Pin<Box<dyn Future<Output = Finished> + Send + '
 
 /// What a run begins with.
 pub(crate) struct Ready<'a> {
+    method: Method,
     /// Its turn to send.
     sink: BegunSink<'a, SharedSink>,
     lease: Lease,
@@ -104,80 +133,154 @@ pub(crate) struct Ready<'a> {
 
 /// Waits until a run may begin: first for its turn, then for an identity, lest runs that wait hold ports. `None` if the
 /// request is stopped before.
-pub(crate) async fn ready<'a>(context: &'a Context<'a>) -> Result<Option<Ready<'a>>, TracerouteError> {
-    let &Context { network, protocol, source, destination, timeout, phase, .. } = context;
+pub(crate) async fn ready<'a>(
+    context: &'a Context<'a>,
+    method: Method,
+) -> Result<Option<Ready<'a>>, TracerouteError> {
+    let &Context { network, source, destination, timeout, phase, .. } = context;
     let ready = pin!(async {
         let sink = context.sink.begin().await;
-        let mut lease = pin!(network.lease(protocol, source, destination, timeout));
+        let mut lease = pin!(network.lease(method.wants(), source, destination, timeout));
         if let Some(lease) = (&mut lease).now_or_never() {
-            return Ok(Ready { sink, lease: lease? });
+            return Ok(Ready { method, sink, lease: lease? });
         }
         // Turns of runs that wait here would add up, and all be used at once.
         sink.forgo_turn();
-        Ok(Ready { sink, lease: lease.await? })
+        Ok(Ready { method, sink, lease: lease.await? })
     });
     until(phase, Phase::Stopped, ready).await.transpose()
 }
 
-/// A run under way, whose `on_step` hears of every step, and which may then listen.
+/// What a run is to do.
+pub(crate) struct Plan<S> {
+    pub(crate) schedule: Schedule,
+    /// Whether it is told what its sisters learn, and listens for late answers afterwards.
+    pub(crate) listens: bool,
+    /// Hears of every step.
+    pub(crate) on_step: S,
+}
+
+/// A run under way.
 pub(crate) fn run<'a>(
     context: &'a Context<'a>,
     ready: Ready<'a>,
-    schedule: Schedule,
-    listens: bool,
-    on_step: impl FnMut(Step) + Send + 'a,
+    plan: Plan<impl FnMut(Step) + Send + 'a>,
 ) -> Result<Running<'a>, TracerouteError> {
-    let &Context { protocol, source, port, .. } = context;
+    let &Context { network, source, port, .. } = context;
     let identity = ready.lease.identity();
     // Families differ only if the host's routing table is broken.
     let mismatch = TracerouteError::NoSourceAddress { target: identity.remote };
-    Ok(match protocol {
-        Protocol::Udp => {
+    Ok(match ready.method {
+        Method::Udp => {
             let probes = UdpProbes::new(source, port, identity).ok_or(mismatch)?;
-            conduct(context, ready, port, probes, schedule, listens, on_step)
+            conduct(context, ready, Probing::of(network, probes, port), plan)
         }
-        Protocol::Icmp => {
+        Method::Icmp => {
             let probes = IcmpProbes::new(source, identity).ok_or(mismatch)?;
-            conduct(context, ready, 0, probes, schedule, listens, on_step)
+            conduct(context, ready, Probing::of(network, probes, 0), plan)
         }
+        Method::TcpSyn(numbering) => {
+            let probes = TcpProbes::new(source, port, identity, numbering).ok_or(mismatch)?;
+            conduct(context, ready, Probing::of(network, probes, port), plan)
+        }
+        Method::TcpSack => Box::pin(connect_and_conduct(context, ready, plan)),
     })
 }
 
-/// A run that has not ended yet.
-pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result<Ran<'a>, TracerouteError>> + Send + 'a>>;
+/// A run that has not ended yet; `None` if the request is stopped before it has begun.
+pub(crate) type Running<'a> =
+    Pin<Box<dyn Future<Output = Result<Option<Ran<'a>>, TracerouteError>> + Send + 'a>>;
+
+/// A method at work: its probes, what is captured of them, and what they depend on.
+struct Probing<P> {
+    probes: P,
+    remote_port: u16,
+    subscription: Subscription,
+    /// The connection that the probes are part of.
+    connection: Option<Connection>,
+    before: Before,
+}
+
+/// What is known before the first probe.
+#[derive(Default)]
+struct Before {
+    knowledge: Knowledge,
+    round_trip: Duration,
+    /// What was said against the method.
+    refusal: Option<SackRefusal>,
+}
+
+impl<P: ProbeProtocol> Probing<P> {
+    fn of(network: &Network, probes: P, remote_port: u16) -> Self {
+        let subscription = network.subscribe(probes.flows());
+        Self { probes, remote_port, subscription, connection: None, before: Before::default() }
+    }
+}
+
+/// Makes a run's connection first.
+async fn connect_and_conduct<'a>(
+    context: &'a Context<'a>,
+    mut ready: Ready<'a>,
+    plan: Plan<impl FnMut(Step) + Send + 'a>,
+) -> Result<Option<Ran<'a>>, TracerouteError> {
+    // Boxed, because it is over before the run begins.
+    let connected = Box::pin(connect(context, &mut ready.lease));
+    let Some(connected) = until(context.phase, Phase::Stopped, connected).await else { return Ok(None) };
+    let Connected { probes, subscription, connection } = connected?;
+    let before = Before {
+        knowledge: Knowledge { distance: probes.distance(), ..Knowledge::default() },
+        round_trip: probes.round_trip().unwrap_or_default(),
+        refusal: probes.refusal(),
+    };
+    let (remote_port, connection) = (context.port, Some(connection));
+    let probing = Probing { probes, remote_port, subscription, connection, before };
+    conduct(context, ready, probing, plan).await
+}
 
 /// Makes all that a run needs, and the future that does it.
 fn conduct<'a>(
     context: &'a Context<'a>,
-    Ready { sink, lease }: Ready<'a>,
-    remote_port: u16,
-    probes: impl ProbeProtocol + 'a,
-    schedule: Schedule,
-    listens: bool,
-    on_step: impl FnMut(Step) + Send + 'a,
+    Ready { method, sink, lease }: Ready<'a>,
+    probing: Probing<impl ProbeProtocol + 'a>,
+    Plan { schedule, listens, on_step }: Plan<impl FnMut(Step) + Send + 'a>,
 ) -> Running<'a> {
-    let &Context { network, protocol, destination, phase, ref knowledge, .. } = context;
-    let subscription = network.subscribe(probes.flows());
+    let &Context { network, destination, phase, ref knowledge, .. } = context;
+    let Probing { probes, remote_port, subscription, connection, before } = probing;
     let losses = subscription.losses();
     let sisters = listens.then_some(knowledge);
     let observer = observer(knowledge, on_step);
-    let mut run = Run::new(protocol, destination.address, schedule);
+    let mut run = Run::new(method.protocol(), destination.address, schedule);
+    if connection.is_some() {
+        run.handle_port_open();
+    }
+    run.handle_learnt(before.knowledge);
+    run.handle_round_trip(before.round_trip);
+    if let Some(reason) = before.refusal {
+        run.handle_refusal(reason, network.clock().now());
+    }
     let mut driver =
         PacketDriver::new(probes, subscription, sink, destination, network.clock(), sisters, observer);
 
     let source = SocketAddr::new(context.source, lease.identity().local);
+    let target = SocketAddr::new(destination.address, remote_port);
     let finished = move |run: &Run, id: String| Finished {
         id,
         source,
-        destination: SocketAddr::new(context.destination.address, remote_port),
+        destination: target,
         report: run.report(),
         drops: losses.count(),
     };
     Box::pin(async move {
         let traced = until(phase, Phase::Stopped, pin!(trace(&mut run, &mut driver))).await;
+        // The target is not to keep a connection for as long as late answers are listened for.
+        drop(connection);
         match traced {
             Some(Err(error)) => return Err(error),
-            Some(Ok(())) => {}
+            Some(Ok(())) => {
+                if let Some(reason) = run.refusal() {
+                    return Err(TracerouteError::SackNotSupported { target, reason });
+                }
+            }
             None => {
                 settle(&mut run, &mut driver).await;
                 run.interrupt();
@@ -197,7 +300,8 @@ fn conduct<'a>(
             settle(&mut run, &mut driver).await;
             finished(&run, id)
         };
-        Ok(Ran { finished: ended, listening: listens.then(|| Box::pin(listen) as Listening<'a>) })
+        let listening = listens.then(|| Box::pin(listen) as Listening<'a>);
+        Ok(Some(Ran { finished: ended, listening }))
     })
 }
 

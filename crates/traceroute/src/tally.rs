@@ -1,9 +1,10 @@
 //! What becomes of the parts of a request: which have ended how, and the results made of them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use traceroute_core::{
-    EndToEnd, RequestDestination, RequestSource, Results, RunResult, Traceroute, TracerouteError,
+    EndToEnd, RequestDestination, RequestSource, Results, RunResult, TcpMethod, Traceroute, TracerouteError,
 };
 use tracing::{debug, warn};
 
@@ -21,6 +22,8 @@ pub(crate) struct Tally<'a> {
     /// The runs that ended with a result, in the order in which they did.
     runs_ended: Vec<usize>,
     runs_failed: Failures,
+    /// The runs that were done again with SYN probes.
+    runs_fallen_back: BTreeSet<usize>,
     /// The round trips of the probes in the order in which they ended.
     rtts: Vec<Option<Duration>>,
     /// How many probes failed for a fault of this process: they are neither sent nor lost.
@@ -61,6 +64,7 @@ impl<'a> Tally<'a> {
             events,
             runs_ended: Vec::new(),
             runs_failed: Failures::default(),
+            runs_fallen_back: BTreeSet::new(),
             rtts: Vec::new(),
             probes_not_measured: 0,
             probes_failed: Failures::default(),
@@ -94,7 +98,8 @@ impl<'a> Tally<'a> {
             Ok(finished) => {
                 debug!(run, end_reason = ?finished.report.end_reason, "the run ended");
                 self.runs_ended.push(run);
-                self.events.send(|| TraceEvent::RunFinished { run, result: result(finished) });
+                let method = self.fell_back_to(run);
+                self.events.send(|| TraceEvent::RunFinished { run, result: result(finished, method) });
             }
             Err(error) => {
                 warn!(run, %error, "the run failed");
@@ -102,6 +107,19 @@ impl<'a> Tally<'a> {
                 self.runs_failed.add(error);
             }
         }
+    }
+
+    /// A run begins again with SYN probes.
+    pub(crate) fn run_falls_back(&mut self, run: usize, error: &TracerouteError) {
+        warn!(run, %error, "the run goes on with SYN probes");
+        self.runs_fallen_back.insert(run);
+        let method = TcpMethod::Syn;
+        self.events.send(|| TraceEvent::FellBack { run, method, reason: describe(error) });
+    }
+
+    /// How a run probes after all, where that is not what was asked for.
+    fn fell_back_to(&self, run: usize) -> Option<TcpMethod> {
+        self.runs_fallen_back.contains(&run).then_some(TcpMethod::Syn)
     }
 
     pub(crate) fn probe_ended(&mut self, probe: usize, outcome: Result<Option<Duration>, TracerouteError>) {
@@ -135,21 +153,31 @@ impl<'a> Tally<'a> {
         let place = |index: &usize| self.runs_ended.iter().position(|ended| ended == index);
         let mut finished = finished;
         finished.sort_by_key(|(index, _)| place(index));
+        let speaking = finished.iter().filter(|(_, finished)| finished.report.target_speaks).count();
+        let runs = finished.into_iter().map(|(index, finished)| result(finished, self.fell_back_to(index)));
+        let runs = runs.collect();
         let warnings = self.runs_failed.warnings(self.runs, "runs");
         let warnings = warnings.chain(self.probes_failed.warnings(self.probes, "end-to-end probes"));
+        let warnings = warnings.chain((speaking > 0).then(|| {
+            format!(
+                "in {speaking} of {} runs the target sent data before it was asked for any: only its bare \
+                 acknowledgements count as answers",
+                self.runs
+            )
+        }));
         Ok(Results {
             test_run_id: random_id(),
             protocol: request.protocol,
             source: RequestSource::default(),
             destination: RequestDestination { hostname: request.target.text.clone(), port: request.port },
-            traceroute: Traceroute::new(finished.into_iter().map(|(_, finished)| result(finished)).collect()),
+            traceroute: Traceroute::new(runs),
             e2e_probe: EndToEnd::new(&self.rtts),
             warnings: warnings.collect(),
         })
     }
 }
 
-fn result(finished: Finished) -> RunResult {
+fn result(finished: Finished, method: Option<TcpMethod>) -> RunResult {
     let Finished { id, source, destination, report, drops } = finished;
-    RunResult::new(id, source, destination, report, drops)
+    RunResult::new(id, source, destination, report, method, drops)
 }

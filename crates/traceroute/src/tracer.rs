@@ -53,6 +53,9 @@ impl Default for Limits {
 pub struct TracerStats {
     /// How often a probe had to wait for the budget.
     pub probe_waits: u64,
+    /// Packets that the capture has read: all that its filter has let pass. They are ICMP errors about anything, and what goes
+    /// to or comes from the tracer's own ports and echo ids.
+    pub captured: u64,
     /// Packets that the capture lost because it was not read fast enough.
     pub capture_drops: u64,
     /// Requests under way.
@@ -89,6 +92,7 @@ impl Tracer {
         let inner = &self.inner;
         TracerStats {
             probe_waits: inner.budget.as_ref().map_or(0, |budget| budget.waits()),
+            captured: inner.network.captured(),
             capture_drops: inner.network.capture_drops(),
             requests: inner.limits.requests - inner.requests.available_permits(),
         }

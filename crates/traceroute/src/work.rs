@@ -6,15 +6,16 @@ use std::pin::Pin;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep_until};
-use traceroute_core::{Destination, Results, Schedule, TracerouteError, Ttl};
+use traceroute_core::{Destination, Protocol, Results, Schedule, TcpMethod, TracerouteError, Ttl};
 use traceroute_packets::Watched;
+use traceroute_tcp::Numbering;
 use tracing::debug;
 
 use crate::budget::BudgetedSink;
 use crate::error::{Error, InvalidRequest};
 use crate::event::{Events, TraceEvent};
 use crate::request::Request;
-use crate::run::{Context, Finished, Phase, Ran, Ready, Step, enter, reached, ready, run};
+use crate::run::{Context, Finished, Method, Phase, Plan, Ran, Ready, Step, enter, reached, ready, run};
 use crate::tally::Tally;
 use crate::target::{Host, not_a_host};
 use crate::tracer::Inner;
@@ -35,7 +36,6 @@ pub(crate) async fn carry_out(
     let context = Context {
         network: &tracer.network,
         sink: BudgetedSink::new(tracer.network.sink(), tracer.budget.clone()),
-        protocol: request.protocol,
         source,
         destination,
         port: request.effective_port(),
@@ -85,7 +85,7 @@ async fn conduct(parts: &Parts<'_>, tally: &mut Tally<'_>) -> Vec<(usize, Finish
         probes_started = 1;
         next_probe += interval;
     }
-    under_way.extend((0..tally.runs).map(|index| parts.run(index)));
+    under_way.extend((0..tally.runs).map(|index| parts.run(index, parts.method())));
 
     let mut finished = Vec::with_capacity(tally.runs);
     while !tally.is_complete() && !tally.is_hopeless() {
@@ -93,7 +93,7 @@ async fn conduct(parts: &Parts<'_>, tally: &mut Tally<'_>) -> Vec<(usize, Finish
             biased;
             () = reached(phase, Phase::Stopped) => break,
             Some(part) = under_way.next(), if !under_way.is_empty() => {
-                take(part, tally, &mut under_way, &mut finished);
+                take(parts, part, tally, &mut under_way, &mut finished);
             }
             () = sleep_until(next_probe), if probes_started < tally.probes => {
                 under_way.push(parts.probe(probes_started));
@@ -109,13 +109,14 @@ async fn conduct(parts: &Parts<'_>, tally: &mut Tally<'_>) -> Vec<(usize, Finish
     // Runs that listen for late answers give their results now.
     enter(phase, Phase::Done);
     while let Some(part) = under_way.next().await {
-        take(part, tally, &mut under_way, &mut finished);
+        take(parts, part, tally, &mut under_way, &mut finished);
     }
     finished
 }
 
 /// Notes what a part of the request has come to, and begins what follows.
 fn take<'a>(
+    parts: &'a Parts<'a>,
     part: Part<'a>,
     tally: &mut Tally<'_>,
     under_way: &mut FuturesUnordered<Work<'a>>,
@@ -123,10 +124,14 @@ fn take<'a>(
 ) {
     match part {
         Part::Begun(work) => under_way.push(work),
-        Part::RunEnded { index, outcome: Ok(Ran { finished, listening }) } => {
+        Part::RunEnded { index, outcome: Ok(Some(Ran { finished, listening })) } => {
             tally.run_ended(index, Ok(finished));
             let listened = move |finished| Part::Listened { index, finished };
             under_way.extend(listening.map(|listening| -> Work<'a> { Box::pin(listening.map(listened)) }));
+        }
+        Part::RunEnded { index, outcome: Err(error) } if parts.falls_back_for(&error) => {
+            tally.run_falls_back(index, &error);
+            under_way.push(parts.run(index, parts.syn()));
         }
         Part::RunEnded { index, outcome: Err(error) } => tally.run_ended(index, Err(error)),
         Part::Listened { index, finished: result } => finished.push((index, result)),
@@ -135,7 +140,7 @@ fn take<'a>(
         Part::ProbeEnded { index, outcome } => {
             tally.probe_ended(index, outcome.map(|finished| finished.destination_rtt()));
         }
-        Part::NeverBegun => {}
+        Part::NeverBegun | Part::RunEnded { outcome: Ok(None), .. } => {}
     }
 }
 
@@ -149,7 +154,7 @@ enum Part<'a> {
     /// It was stopped before.
     NeverBegun,
     /// A run has ended.
-    RunEnded { index: usize, outcome: Result<Ran<'a>, TracerouteError> },
+    RunEnded { index: usize, outcome: Result<Option<Ran<'a>>, TracerouteError> },
     /// A run that had ended has listened until the request was done.
     Listened { index: usize, finished: Finished },
     /// An end-to-end probe was answered or lost.
@@ -164,8 +169,37 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    fn run(&self, index: usize) -> Work<'_> {
+    /// How the request's runs probe.
+    fn method(&self) -> Method {
+        match (self.request.protocol, self.request.tcp_method) {
+            (Protocol::Udp, _) => Method::Udp,
+            (Protocol::Icmp, _) => Method::Icmp,
+            (Protocol::Tcp, TcpMethod::Sack | TcpMethod::PreferSack) => Method::TcpSack,
+            (Protocol::Tcp, TcpMethod::Syn | TcpMethod::SynSocket) => self.syn(),
+        }
+    }
+
+    /// How its end-to-end probes are made: they need no connection.
+    fn end_to_end_method(&self) -> Method {
+        match self.method() {
+            Method::TcpSack => self.syn(),
+            method => method,
+        }
+    }
+
+    fn syn(&self) -> Method {
+        Method::TcpSyn(if self.request.paris { Numbering::Random } else { Numbering::Ascending })
+    }
+
+    /// Whether a run that failed like this is done again with SYN probes. Other failures are not papered over.
+    fn falls_back_for(&self, error: &TracerouteError) -> bool {
+        self.request.tcp_method == TcpMethod::PreferSack
+            && matches!(error, TracerouteError::SackNotSupported { .. })
+    }
+
+    fn run(&self, index: usize, method: Method) -> Work<'_> {
         self.begin(
+            method,
             move |ready| self.trace(index, ready),
             move |error| Part::RunEnded { index, outcome: Err(error) },
         )
@@ -173,6 +207,7 @@ impl Parts<'_> {
 
     fn probe(&self, index: usize) -> Work<'_> {
         self.begin(
+            self.end_to_end_method(),
             move |ready| self.measure(index, ready),
             move |error| Part::ProbeEnded { index, outcome: Err(error) },
         )
@@ -181,10 +216,11 @@ impl Parts<'_> {
     /// Waits until a run may begin, with which `begun` goes on.
     fn begin<'a>(
         &'a self,
+        method: Method,
         begun: impl FnOnce(Ready<'a>) -> Result<Work<'a>, TracerouteError> + Send + 'a,
         failed: impl FnOnce(TracerouteError) -> Part<'a> + Send + 'a,
     ) -> Work<'a> {
-        Box::pin(ready(&self.context).map(move |ready| match ready.map(|ready| ready.map(begun)) {
+        Box::pin(ready(&self.context, method).map(move |ready| match ready.map(|ready| ready.map(begun)) {
             Ok(Some(Ok(work))) => Part::Begun(work),
             Ok(None) => Part::NeverBegun,
             Ok(Some(Err(error))) | Err(error) => failed(error),
@@ -192,9 +228,13 @@ impl Parts<'_> {
     }
 
     fn trace<'a>(&'a self, index: usize, ready: Ready<'a>) -> Result<Work<'a>, TracerouteError> {
-        let mut schedule = Schedule::parallel(Ttl::FIRST, self.request.max_ttl, self.request.timeout);
-        schedule.wait = self.request.wait;
-        schedule.sounding = index == 0 && self.request.e2e_queries == 0;
+        let Request { max_ttl, timeout, wait, serial, .. } = *self.request;
+        let mut schedule = if serial {
+            Schedule::serial(Ttl::FIRST, max_ttl, timeout)
+        } else {
+            Schedule { wait, ..Schedule::parallel(Ttl::FIRST, max_ttl, timeout) }
+        };
+        schedule.sounding = index == 0 && self.request.e2e_queries == 0 && !serial;
         if index > 0 {
             schedule = schedule.following();
         }
@@ -205,15 +245,16 @@ impl Parts<'_> {
                 Step::Updated(hop) => TraceEvent::HopUpdated { run: index, hop },
             });
         };
-        let running = run(&self.context, ready, schedule, true, on_step)?;
+        let running = run(&self.context, ready, Plan { schedule, listens: true, on_step })?;
         Ok(Box::pin(running.map(move |outcome| Part::RunEnded { index, outcome })))
     }
 
     fn measure<'a>(&'a self, index: usize, ready: Ready<'a>) -> Result<Work<'a>, TracerouteError> {
         let schedule = Schedule::single(self.request.max_ttl, self.request.timeout);
-        let running = run(&self.context, ready, schedule, false, |_| {})?;
-        Ok(Box::pin(
-            running.map(move |outcome| Part::ProbeEnded { index, outcome: outcome.map(|ran| ran.finished) }),
-        ))
+        let running = run(&self.context, ready, Plan { schedule, listens: false, on_step: |_| {} })?;
+        Ok(Box::pin(running.map(move |outcome| match outcome.transpose() {
+            None => Part::NeverBegun,
+            Some(outcome) => Part::ProbeEnded { index, outcome: outcome.map(|ran| ran.finished) },
+        })))
     }
 }

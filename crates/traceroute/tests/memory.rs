@@ -93,7 +93,7 @@ async fn tracer(routers: u8) -> Tracer {
         clock: Clock::since(Instant::now()),
         source: Answers { routers: routers.clone(), current: Vec::new(), catching_up: false },
         sink: routers,
-        host: Client(DualStack { v4: CLIENT.into(), v6: Ipv6Addr::LOCALHOST }),
+        host: Client::without_connections(DualStack { v4: CLIENT.into(), v6: Ipv6Addr::LOCALHOST }),
         blocks: Blocks { ports: 60_000..=64_095, echo_ids: 1..=4096 },
         entropy: Box::new(move || {
             bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -137,7 +137,7 @@ fn each(protocol: Protocol, routers: u8, ttls: u8) -> usize {
 
 #[test]
 fn a_run_that_waits_takes_less_than_four_kibibytes() {
-    for protocol in [Protocol::Udp, Protocol::Icmp] {
+    for protocol in [Protocol::Udp, Protocol::Icmp, Protocol::Tcp] {
         let each = each(protocol, 0, 1);
         assert!(each < 4 * KIB, "{protocol}: {each}");
     }
@@ -145,7 +145,7 @@ fn a_run_that_waits_takes_less_than_four_kibibytes() {
 
 #[test]
 fn a_run_that_knows_a_long_path_takes_less_than_sixteen() {
-    for protocol in [Protocol::Udp, Protocol::Icmp] {
+    for protocol in [Protocol::Udp, Protocol::Icmp, Protocol::Tcp] {
         let each = each(protocol, 29, 30);
         assert!((KIB..16 * KIB).contains(&each), "{protocol}: {each}");
     }

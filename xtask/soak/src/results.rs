@@ -325,6 +325,8 @@ mod tests {
             hops: hops.map(|(ttl, address)| hop(ttl, *address, 14.1 + 2.0 * f64::from(ttl))).collect(),
             reached: true,
             end_reason: EndReason::Destination,
+            port_state: None,
+            method: None,
             late: 0,
             duplicates: 0,
             capture_drops: 0,

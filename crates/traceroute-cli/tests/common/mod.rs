@@ -11,7 +11,7 @@ use serde_json::Value;
 use traceroute_testnet::kernel::{Chain, Namespace};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_datadog-traceroute");
-pub(crate) const METHODS: [&str; 2] = ["udp", "icmp"];
+pub(crate) const METHODS: [&str; 3] = ["udp", "icmp", "tcp"];
 
 /// A command line of the program, to be run in `namespace`.
 pub(crate) fn program(namespace: &Namespace, arguments: &[&str]) -> Command {

@@ -9,6 +9,9 @@ use etherparse::{IpNumber, IpSlice};
 use traceroute_core::Direction;
 use traceroute_testnet::CapturedPacket;
 
+/// The control bits of a TCP probe (RFC 9293 section 3.1).
+const SYN: u8 = 0x02;
+
 /// A probe on its way out.
 #[derive(Clone, Debug)]
 pub(crate) struct Probe {
@@ -18,7 +21,8 @@ pub(crate) struct Probe {
     pub(crate) payload: Vec<u8>,
     /// Those of IPv4 only: identification, and whether routers may fragment it.
     pub(crate) ipv4: Option<(u16, bool)>,
-    /// Where an ICMP error quotes it: ports and checksum of UDP, or an echo request's checksum, id and sequence.
+    /// Where an ICMP error quotes it: ports and checksum of UDP, ports and sequence number of TCP, or an echo request's
+    /// checksum, id and sequence.
     pub(crate) signature: [u8; 8],
 }
 
@@ -35,7 +39,7 @@ pub(crate) struct Flow {
     pub(crate) first_bytes: Vec<u8>,
 }
 
-/// The probes of either method toward `target`, in the order in which they left, with all their checksums verified.
+/// The probes of every method toward `target`, in the order in which they left, with all their checksums verified.
 pub(crate) fn probes(packets: &[CapturedPacket], target: IpAddr) -> Vec<Probe> {
     let sent = packets.iter().filter(|packet| packet.direction == Direction::Sent);
     sent.filter_map(|packet| probe(packet, target)).collect()
@@ -45,13 +49,18 @@ fn probe(packet: &CapturedPacket, target: IpAddr) -> Option<Probe> {
     let ip = IpSlice::from_slice(&packet.datagram).unwrap();
     let protocol = ip.payload().ip_number;
     if ip.destination_addr() != target
-        || ![IpNumber::UDP, IpNumber::ICMP, IpNumber::IPV6_ICMP].contains(&protocol)
+        || ![IpNumber::UDP, IpNumber::TCP, IpNumber::ICMP, IpNumber::IPV6_ICMP].contains(&protocol)
     {
         return None;
     }
-    assert_transport_checksum(&ip);
     let transport = ip.payload().payload;
-    let first_bytes = if protocol == IpNumber::UDP { &transport[..4] } else { &transport[..6] };
+    // The kernel resets what the target has half opened; its checksum is still to be filled in.
+    if protocol == IpNumber::TCP && transport[13] != SYN {
+        return None;
+    }
+    assert_transport_checksum(&ip);
+    let has_ports = [IpNumber::UDP, IpNumber::TCP].contains(&protocol);
+    let first_bytes = if has_ports { &transport[..4] } else { &transport[..6] };
     let (ttl, traffic_class, label, ipv4) = match &ip {
         IpSlice::Ipv4(v4) => {
             let header = v4.header();

@@ -3,7 +3,7 @@
 use traceroute_wire::Unreachable;
 
 use super::path::Path;
-use crate::{ProbeResponse, Protocol, ReplyKind, Ttl};
+use crate::{PortState, ProbeResponse, Protocol, ReplyKind, Ttl};
 
 /// How far the destination is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,14 @@ pub struct Distance {
 }
 
 impl Distance {
+    /// The distance that an answer with this TTL has come, if its sender started with one of the usual TTLs and the way back is
+    /// as long as the way there.
+    #[must_use]
+    pub fn guessed(ttl: u8) -> Option<Self> {
+        let initial = [32, 64, 128, 255].into_iter().find(|initial| *initial >= ttl)?;
+        Some(Self { ttl: Ttl::new((initial - ttl).saturating_add(1))?, exact: false })
+    }
+
     /// An exact distance beats a guess; of two alike the shorter.
     fn better(self, other: Self) -> Self {
         core::cmp::min_by_key(self, other, |distance| (!distance.exact, distance.ttl))
@@ -28,6 +36,8 @@ pub struct Knowledge {
     pub farthest: u8,
     /// How far the destination is.
     pub distance: Option<Distance>,
+    /// What the target said of the port.
+    pub port: Option<PortState>,
 }
 
 impl Knowledge {
@@ -36,6 +46,7 @@ impl Knowledge {
         let before = *self;
         self.farthest = self.farthest.max(other.farthest);
         self.distance = self.distance.into_iter().chain(other.distance).reduce(Distance::better);
+        self.port = self.port.max(other.port);
         *self != before
     }
 }
@@ -70,7 +81,11 @@ impl Path {
         match response.kind {
             ReplyKind::TimeExceeded if from_target => Meaning::TargetHop,
             ReplyKind::TimeExceeded => Meaning::Hop,
-            ReplyKind::EchoReply | ReplyKind::UdpAnswer => Meaning::Destination,
+            ReplyKind::EchoReply
+            | ReplyKind::UdpAnswer
+            | ReplyKind::SynAck
+            | ReplyKind::Reset
+            | ReplyKind::Sack => Meaning::Destination,
             ReplyKind::Unreachable(reason) => match (self.protocol, reason) {
                 // A filter on the target itself is the target's answer too: many hosts answer like that on every
                 // closed port.
@@ -136,6 +151,7 @@ impl Path {
         Knowledge {
             farthest: self.farthest(),
             distance: self.nearest(|meaning| meaning == Meaning::Destination),
+            port: None,
         }
     }
 
@@ -158,7 +174,7 @@ impl Path {
     /// The distance that an answer shows. What is guessed must be plausible: a probe is not answered by somebody
     /// farther away than it goes.
     fn shown_distance(&self, probe: Ttl, response: &ProbeResponse) -> Option<Distance> {
-        let guess = guessed_distance(response.ttl).filter(|ttl| *ttl <= probe);
+        let guess = Distance::guessed(response.ttl).map(|guess| guess.ttl).filter(|ttl| *ttl <= probe);
         let skipped = self.first > Ttl::FIRST || self.lowest_unsent().is_some_and(|ttl| ttl < probe);
         match quoted_distance(probe, response) {
             // A probe that skipped all of the path and just made it: more likely a quote whose TTL was rewritten.
@@ -179,11 +195,4 @@ fn quoted_distance(probe: Ttl, response: &ProbeResponse) -> Option<Ttl> {
     let left = response.quoted.as_ref()?.ttl;
     let spent = probe.get().checked_sub(left)?;
     if left == 0 { None } else { Ttl::new(spent + 1) }
-}
-
-/// The distance that an answer has come if its sender started with one of the usual TTLs and the way back is as long
-/// as the way there.
-fn guessed_distance(ttl: u8) -> Option<Ttl> {
-    let initial = [32, 64, 128, 255].into_iter().find(|initial| *initial >= ttl)?;
-    Ttl::new((initial - ttl).saturating_add(1))
 }

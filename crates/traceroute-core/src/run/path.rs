@@ -139,6 +139,11 @@ impl Path {
         self.numbered().find(|(_, slot)| slot.called().is_none()).map(|(ttl, _)| ttl)
     }
 
+    /// When the first probe with this TTL or a higher one was sent.
+    pub(super) fn first_sent_beyond(&self, ttl: Ttl) -> Option<Timestamp> {
+        self.numbered().filter(|(at, _)| *at >= ttl).filter_map(|(_, slot)| slot.called()).min()
+    }
+
     /// When the probe before `ttl` was sent, if it is still unanswered.
     pub(super) fn previous_outstanding(&self, ttl: Ttl) -> Option<Timestamp> {
         let (_, slot) = self.numbered().rfind(|(before, _)| *before < ttl)?;

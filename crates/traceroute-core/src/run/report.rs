@@ -27,6 +27,25 @@ pub enum EndReason {
     Interrupted,
 }
 
+/// What the target does with connections to the port probed. Of two that say different things, the greater is right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortState {
+    /// It refuses them.
+    Closed,
+    /// It accepts them.
+    Open,
+}
+
+/// What the resets of a run say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The port is closed.
+    Certain,
+    /// The port is closed, or an answer is missing: had that been a SYN-ACK, an open port would have sent this reset, too.
+    Doubtful,
+}
+
 /// One TTL of a run's result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HopReport {
@@ -60,6 +79,11 @@ pub struct RunReport {
     pub end_reason: EndReason,
     /// Whether the destination answered.
     pub reached: bool,
+    /// What the target said of the port; `None` if it said nothing that is certain, to this run or to a sister, or the method
+    /// is not TCP.
+    pub port_state: Option<PortState>,
+    /// Whether the target sent data of its own, in a SACK run; its bare acknowledgements are told apart from that.
+    pub target_speaks: bool,
     /// Answers that came after the run had ended.
     pub late: u32,
     /// Answers to probes that had been answered before.
@@ -134,6 +158,26 @@ impl Path {
             unreachable: self.unreachable(response),
             quoted: response.quoted.clone(),
         })
+    }
+
+    /// What the resets say, if there are any: with certainty that the port is closed, if no probe that may have reached the
+    /// target before is without an answer.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        let resets = || {
+            let answered = self.numbered().filter_map(|(_, slot)| Some((slot, slot.answer.as_ref()?)));
+            answered.filter(|(_, answer)| answer.kind == ReplyKind::Reset).map(|(slot, _)| slot)
+        };
+        let farthest = self.farthest();
+        let unheard = |reset: &Slot| {
+            self.numbered().any(|(ttl, slot)| {
+                ttl.get() > farthest
+                    && slot.answer.is_none()
+                    && slot.sent().is_some()
+                    && slot.called() <= reset.called()
+            })
+        };
+        resets().next()?;
+        Some(if resets().any(|reset| !unheard(reset)) { Refusal::Certain } else { Refusal::Doubtful })
     }
 
     fn unreachable(&self, response: &ProbeResponse) -> Option<Unreachable> {

@@ -3,6 +3,7 @@
 mod blocks;
 mod capture;
 mod closing;
+mod connector;
 mod host;
 mod namespace;
 mod sink;

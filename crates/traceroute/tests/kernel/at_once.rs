@@ -22,7 +22,7 @@ async fn a_thousand_at_once_are_all_right_over_one_target_and_over_many() {
     let one = vec![IpAddr::from(chain.target().addresses().v4); 1000];
     let many = (1..=TRACES).map(|host| Ipv4Addr::from(0x0a48_0000 + host).into()).collect::<Vec<IpAddr>>();
     for targets in [one, many] {
-        for protocol in [Protocol::Udp, Protocol::Icmp] {
+        for protocol in [Protocol::Udp, Protocol::Icmp, Protocol::Tcp] {
             let start = |target: &IpAddr| {
                 tracer.start(one_run(target, protocol).build().expect("valid")).expect("room")
             };

@@ -20,7 +20,7 @@ fn path(routers: u8) -> Vec<String> {
 #[tokio::test]
 async fn two_processes_toward_one_target_do_not_mix() {
     let chain = Chain::builder().routers(4).build().expect("root");
-    for protocol in [Protocol::Udp, Protocol::Icmp] {
+    for protocol in [Protocol::Udp, Protocol::Icmp, Protocol::Tcp] {
         let (a, b) = (process(chain.client()).await, process(chain.client()).await);
         for _ in 0..20 {
             let request = one_run(chain.target().addresses().v4, protocol).build().expect("valid");
@@ -47,7 +47,7 @@ async fn a_dead_target_does_not_come_alive_by_anothers_answers() {
         .router(4)
         .nft("table ip t { chain c { type filter hook forward priority 0; ip daddr 10.71.4.77 drop; }; }")
         .expect("nftables");
-    for protocol in [Protocol::Udp, Protocol::Icmp] {
+    for protocol in [Protocol::Udp, Protocol::Icmp, Protocol::Tcp] {
         let (a, b) = (process(chain.client()).await, process(chain.client()).await);
         // A ping of the very id, to the living target, as long as the other two trace.
         let mut ping = chain

@@ -19,7 +19,7 @@ fn topology() -> Topology {
 async fn traces_all_hops(link: &SimulatedLink) {
     let tracer = Tracer::builder().network_namespace(link.client().path()).build().await.expect("root");
     for target in [link.target().v4.to_string(), link.target().v6.to_string()] {
-        for protocol in [Protocol::Udp, Protocol::Icmp] {
+        for protocol in [Protocol::Udp, Protocol::Icmp, Protocol::Tcp] {
             let before = Instant::now();
             let trace = tracer.start(one_run(&target, protocol).build().expect("valid")).expect("room");
             let results = trace.finish().await.expect("a result");
@@ -66,7 +66,7 @@ async fn a_bridge_shows_every_packet_twice_and_nothing_is_a_duplicate() {
     );
     client.ip(&script).expect("bridges are known");
     let tracer = Tracer::builder().network_namespace(client.path()).build().await.expect("root");
-    for protocol in [Protocol::Udp, Protocol::Icmp] {
+    for protocol in [Protocol::Udp, Protocol::Icmp, Protocol::Tcp] {
         let request = one_run(link.target().v4, protocol).build().expect("valid");
         let results = tracer.start(request).expect("room").finish().await.expect("a result");
         let run = &results.traceroute.runs.as_ref().expect("there are runs")[0];

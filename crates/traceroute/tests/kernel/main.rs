@@ -4,6 +4,7 @@ mod at_once;
 mod identities;
 mod links;
 mod namespaces;
+mod tcp;
 
 use std::fmt::Display;
 

@@ -13,7 +13,7 @@ use crate::{addresses, hops, one_run};
 async fn a_tracer_traces_in_the_namespace_it_is_given() {
     let chain = Chain::builder().routers(3).build().expect("root");
     let tracer = Tracer::builder().network_namespace(chain.client().path()).build().await.expect("root");
-    for protocol in [Protocol::Udp, Protocol::Icmp] {
+    for protocol in [Protocol::Udp, Protocol::Icmp, Protocol::Tcp] {
         let request = one_run(chain.target().addresses().v4, protocol).build().expect("valid");
         let results = tracer.start(request).expect("room").finish().await.expect("a result");
         let expected: Vec<String> = (0..=3).map(|link| format!("10.71.{link}.2")).collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use traceroute::{Blocks, Limits, Protocol, Request, RequestBuilder, Results, Tracer};
 use traceroute_packets::{Clock, Host, Network, Parts};
-use traceroute_testnet::sim::virtual_time::Attachment;
+use traceroute_testnet::sim::virtual_time::{Attachment, SimTcp};
 use traceroute_testnet::sim::{self, Recorder, Topology};
 
 use crate::client::Client;
@@ -24,7 +24,17 @@ impl Lab {
 
     /// A tracer whose packets pass through an attachment of one's own.
     pub(crate) async fn attached(topology: Topology, change: impl FnOnce(Attachment) -> Attachment) -> Self {
-        let client = Client(topology.client);
+        Self::connecting(topology, change, |tcp| tcp).await
+    }
+
+    /// The same, with other sockets of the client's.
+    pub(crate) async fn connecting(
+        topology: Topology,
+        change: impl FnOnce(Attachment) -> Attachment,
+        sockets: impl FnOnce(SimTcp) -> SimTcp,
+    ) -> Self {
+        let addresses = topology.client;
+        let client = |tcp| Client { addresses, tcp: Some(sockets(tcp)) };
         Self::assembled(topology, change, client, 1000, Limits::default()).await
     }
 
@@ -35,13 +45,13 @@ impl Lab {
         ports: u16,
         limits: Limits,
     ) -> Self {
-        Self::assembled(topology, |attachment| attachment, host, ports, limits).await
+        Self::assembled(topology, |attachment| attachment, |_| host, ports, limits).await
     }
 
-    async fn assembled(
+    async fn assembled<H: Host + 'static>(
         topology: Topology,
         change: impl FnOnce(Attachment) -> Attachment,
-        host: impl Host + 'static,
+        host: impl FnOnce(SimTcp) -> H,
         ports: u16,
         limits: Limits,
     ) -> Self {
@@ -51,8 +61,8 @@ impl Lab {
         let network = Network::assemble(Parts {
             clock: Clock::since(started),
             source,
+            host: host(sink.tcp()),
             sink,
-            host,
             blocks: Blocks { ports: 61_000..=60_999 + ports, echo_ids: 7_000..=6_999 + ports },
             entropy: entropy(1),
         });

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use traceroute::{Limits, Operation, Protocol, TraceEvent};
 use traceroute_core::{Destination, TracerouteError};
-use traceroute_packets::{Host, Job, PortHold};
+use traceroute_packets::{Connector, Host, Job, PortHold};
 use traceroute_testnet::DualStack;
 use traceroute_testnet::sim::Topology;
 
@@ -22,7 +22,7 @@ struct Frugal {
 
 impl Frugal {
     fn new(client: DualStack, descriptors: usize) -> Self {
-        Self { client: Client(client), left: Arc::new(AtomicUsize::new(descriptors)) }
+        Self { client: Client::without_connections(client), left: Arc::new(AtomicUsize::new(descriptors)) }
     }
 }
 
@@ -68,6 +68,15 @@ impl Host for Frugal {
             }
         }
     }
+
+    fn open_connector(
+        &self,
+        source: IpAddr,
+        to: Destination,
+        port: u16,
+    ) -> Result<Option<Box<dyn Connector>>, TracerouteError> {
+        self.client.open_connector(source, to, port)
+    }
 }
 
 /// One probe a second toward a silent target, each of which keeps its port for 2.5 s; the run has the only other one.
@@ -109,7 +118,7 @@ async fn end_to_end_probes_that_never_were_are_neither_sent_nor_lost() {
 async fn probes_that_wait_for_the_budget_hold_no_ports() {
     let limits = Limits { probes_per_second: NonZeroU32::new(1), ..Limits::default() };
     let topology = Topology::chain(1);
-    let host = Client(topology.client);
+    let host = Client::without_connections(topology.client);
     let lab = Lab::limited(topology, host, 2, limits).await;
     let start = || {
         let request = one_run(1, Protocol::Udp).traceroute_queries(0).e2e_queries(20).build().expect("valid");
@@ -128,9 +137,9 @@ async fn probes_that_wait_for_the_budget_hold_no_ports() {
 #[tokio::test(start_paused = true)]
 async fn runs_that_have_ended_make_room_for_those_that_wait() {
     let topology = Topology::chain(3).with_router(2, |router| router.answers.silent = true);
-    let host = Client(topology.client);
+    let host = Client::without_connections(topology.client);
     let lab = Lab::limited(topology, host, 5, Limits::default()).await;
-    for protocol in [Protocol::Udp, Protocol::Icmp] {
+    for protocol in [Protocol::Udp, Protocol::Icmp, Protocol::Tcp] {
         let (results, _) = lab.trace(one_run(3, protocol).traceroute_queries(50).e2e_queries(5)).await;
         assert_eq!(results.warnings, [""; 0]);
         let runs = results.traceroute.runs.expect("there are runs");
@@ -164,7 +173,7 @@ async fn a_shortage_that_passes_does_not_end_a_request_without_runs() {
 async fn a_request_that_waits_for_the_budget_can_be_stopped() {
     let limits = Limits { probes_per_second: NonZeroU32::new(1), ..Limits::default() };
     let topology = Topology::chain(1);
-    let lab = Lab::limited(topology.clone(), Client(topology.client), 100, limits).await;
+    let lab = Lab::limited(topology.clone(), Client::without_connections(topology.client), 100, limits).await;
     let start = || {
         let request = one_run(1, Protocol::Udp).traceroute_queries(100).build().expect("valid");
         lab.tracer.start(request).expect("room")

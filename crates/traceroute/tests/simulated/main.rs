@@ -7,4 +7,6 @@ mod client;
 mod lab;
 mod limits;
 mod paths;
+mod sack;
+mod syn;
 mod timelines;

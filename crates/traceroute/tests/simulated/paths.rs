@@ -9,13 +9,13 @@ use traceroute::{EndReason, Hop, Protocol, Request, Results, TracerouteError};
 use traceroute_testnet::DualStack;
 use traceroute_testnet::sim::{
     Extensions, IcmpError, Interface, MplsLabel, PortMapping, Quote, Refusal, SourceNat, Topology,
-    Unreachable, echo_reply, icmp_error, udp_answer,
+    Unreachable, echo_reply, icmp_error, tcp_answer, udp_answer,
 };
 
 use crate::lab::{Lab, addresses, one_run};
 
 const MS: Duration = Duration::from_millis(1);
-const METHODS: [Protocol; 2] = [Protocol::Udp, Protocol::Icmp];
+const METHODS: [Protocol; 3] = [Protocol::Udp, Protocol::Icmp, Protocol::Tcp];
 
 fn hops(results: &Results, run: usize) -> &[Hop] {
     &results.traceroute.runs.as_ref().expect("there are runs")[run].hops
@@ -192,28 +192,25 @@ async fn forgeries_are_ignored() {
     let liar: IpAddr = [10, 66, 6, 6].into();
     let target: IpAddr = [10, 71, 3, 2].into();
     let damaged = |probe: &[u8]| {
-        // The same flow and sequence, another payload: what a stranger could know of a probe.
+        // The same flow and sequence, another payload: what a stranger could know of a probe. Of a TCP probe he could not
+        // know the sequence number.
         let mut probe = probe.to_vec();
-        let token = probe.len() - 6;
+        let token = if probe[9] == 6 { 24 } else { probe.len() - 6 };
         probe[token] ^= 0xff;
         probe
     };
     let mut topology = Topology::chain(3);
     for number in 1..=5 {
         topology = topology
-            .with_forgery_after_probe(number, MS / 2, move |probe| {
-                if probe[9] == 1 {
-                    echo_reply(target, 64, &damaged(probe))
-                } else {
-                    udp_answer(liar, 64, probe, b"x")
-                }
+            .with_forgery_after_probe(number, MS / 2, move |probe| match probe[9] {
+                1 => echo_reply(target, 64, &damaged(probe)),
+                6 => tcp_answer(target, 64, &damaged(probe), true),
+                _ => udp_answer(liar, 64, probe, b"x"),
             })
-            .with_forgery_after_probe(number, MS / 2, move |probe| {
-                if probe[9] == 1 {
-                    echo_reply(liar, 64, probe)
-                } else {
-                    udp_answer(liar, 64, probe, &probe[28..])
-                }
+            .with_forgery_after_probe(number, MS / 2, move |probe| match probe[9] {
+                1 => echo_reply(liar, 64, probe),
+                6 => tcp_answer(liar, 64, probe, false),
+                _ => udp_answer(liar, 64, probe, &probe[28..]),
             })
             .with_forgery_after_probe(number, MS / 2, move |probe| {
                 icmp_error(liar, 64, IcmpError::TimeExceeded, &damaged(probe), Quote::Full, None)

@@ -171,7 +171,7 @@ async fn reordered_answers_name_their_own_probes() {
         link.back.reorder_delay = 7 * MS;
     }))
     .await;
-    for protocol in [Protocol::Udp, Protocol::Icmp] {
+    for protocol in [Protocol::Udp, Protocol::Icmp, Protocol::Tcp] {
         let (results, _) = lab.trace(one_run(6, protocol)).await;
         let expected: Vec<String> = (0..=6).map(|hop| format!("10.71.{hop}.2")).collect();
         assert_eq!(addresses(&results, 0), expected);
@@ -180,7 +180,7 @@ async fn reordered_answers_name_their_own_probes() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unreachable_in_the_middle_ends_the_path_there() {
-    for protocol in [Protocol::Udp, Protocol::Icmp] {
+    for protocol in [Protocol::Udp, Protocol::Icmp, Protocol::Tcp] {
         let topology = Topology::chain(5)
             .with_router(3, |router| router.refuses = Some(Refusal::Firewall(Unreachable::AdminProhibited)));
         let lab = Lab::new(topology).await;
@@ -210,7 +210,7 @@ async fn a_path_longer_than_the_last_ttl() {
 #[tokio::test(start_paused = true)]
 async fn the_default_request_bears_linux_rate_limits() {
     for routers in [0, 1, 8] {
-        for protocol in [Protocol::Udp, Protocol::Icmp] {
+        for protocol in [Protocol::Udp, Protocol::Icmp, Protocol::Tcp] {
             let mut topology = Topology::chain(routers)
                 .with_target(|target| target.answers.rate_limit = Some(RateLimit::LINUX));
             for router in 1..=routers {

@@ -6,9 +6,10 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use socket2::{Domain, Socket, Type};
 use traceroute_core::{Destination, Operation, Protocol, TracerouteError};
 
+use super::connector::LinuxConnector;
 use super::namespace::Namespace;
 use super::{refused, sys};
-use crate::host::{Host, Job, PortHold};
+use crate::host::{Connector, Host, Job, PortHold};
 
 /// The least receive buffer the kernel gives: what arrives at a held port is read from the capture.
 const RECEIVE_BUFFER: usize = 1;
@@ -60,11 +61,37 @@ impl Host for LinuxHost {
     ) -> Result<Option<PortHold>, TracerouteError> {
         let kind = match protocol {
             Protocol::Udp => Type::DGRAM,
+            // Bound, but not listening: the kernel resets what the target half opens.
+            Protocol::Tcp => Type::STREAM,
             // Echo ids are no ports.
             Protocol::Icmp => return Ok(Some(Box::new(()))),
         };
+        let socket = self.bind(kind, source, to, port)?;
+        Ok(socket.map(|socket| -> PortHold { Box::new(socket) }))
+    }
+
+    fn open_connector(
+        &self,
+        source: IpAddr,
+        to: Destination,
+        port: u16,
+    ) -> Result<Option<Box<dyn Connector>>, TracerouteError> {
+        let socket = self.bind(Type::STREAM, source, to, port)?;
+        Ok(socket.map(|socket| -> Box<dyn Connector> { Box::new(LinuxConnector::new(socket)) }))
+    }
+}
+
+impl LinuxHost {
+    /// A socket with this port of `source`; `None` if somebody else has it.
+    fn bind(
+        &self,
+        kind: Type,
+        source: IpAddr,
+        to: Destination,
+        port: u16,
+    ) -> Result<Option<Socket>, TracerouteError> {
         match self.namespace.run(move || bind(kind, socket_address(source, port, to.scope_id)))? {
-            Ok(socket) => Ok(Some(Box::new(socket))),
+            Ok(socket) => Ok(Some(socket)),
             Err(error) => match error.raw_os_error() {
                 Some(libc::EADDRINUSE) => Ok(None),
                 Some(libc::EADDRNOTAVAIL) => {
@@ -85,6 +112,8 @@ fn route(protocol: Protocol, to: Destination, port: u16, broadcast: bool) -> io:
         (Protocol::Udp, _) => Socket::new(domain, Type::DGRAM, None)?,
         (Protocol::Icmp, Domain::IPV4) => Socket::new(domain, Type::RAW, Some(socket2::Protocol::ICMPV4))?,
         (Protocol::Icmp, _) => Socket::new(domain, Type::RAW, Some(socket2::Protocol::ICMPV6))?,
+        // A connected TCP socket would have sent something.
+        (Protocol::Tcp, _) => Socket::new(domain, Type::RAW, Some(socket2::Protocol::TCP))?,
     };
     socket.set_broadcast(broadcast)?;
     socket.connect(&address.into())?;
@@ -120,7 +149,7 @@ fn bind(kind: Type, address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn socket_address(address: IpAddr, port: u16, scope_id: u32) -> SocketAddr {
+pub(super) fn socket_address(address: IpAddr, port: u16, scope_id: u32) -> SocketAddr {
     match address {
         IpAddr::V4(address) => (address, port).into(),
         IpAddr::V6(address) => SocketAddrV6::new(address, port, 0, scope_id).into(),
