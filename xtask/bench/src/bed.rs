@@ -5,14 +5,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use traceroute_core::Direction;
-use traceroute_testnet::kernel::{Chain, Namespace};
-use traceroute_testnet::sim::Topology;
+use traceroute_testnet::kernel::{Chain, Namespace, TcpServer};
 use traceroute_testnet::sim::real_time::SimulatedLink;
+use traceroute_testnet::sim::{TcpListener, TcpService, Topology};
 use traceroute_testnet::{AddressPlan, Capture, DualStack};
+use traceroute_wire::{Datagram, TcpFlags, TcpSegment, protocol};
 
 use crate::error::Error;
 use crate::launch::{self, Outcome};
-use crate::tool::{Family, Method, Tool};
+use crate::tool::{Family, Method, TCP_PORT, Tool};
 
 const ROUTERS: u8 = 8;
 /// The TTL of a probe that just reaches the target.
@@ -22,9 +23,19 @@ const TARGET_TTL: u8 = ROUTERS + 1;
 #[derive(Debug)]
 pub(crate) enum Bed {
     /// Real kernels, which answer at once.
-    Kernels(Rc<Chain>),
+    Kernels(Rc<Kernels>),
     /// A simulated network in real time, 20 ms away.
     Simulated(SimulatedLink),
+}
+
+/// Eight kernels without ICMP rate limits, and a target that listens on the [`TCP_PORT`] of all its addresses.
+#[derive(Debug)]
+pub(crate) struct Kernels {
+    pub(crate) chain: Chain,
+    /// The routers that do not answer, counted from 1.
+    silent: &'static [u8],
+    /// As long as this lives, the port is open.
+    _server: TcpServer,
 }
 
 /// What a trace sent to the target, as the client's link saw it.
@@ -40,13 +51,14 @@ impl Bed {
     pub(crate) fn simulated() -> Result<Self, Error> {
         let topology = Topology::chain(ROUTERS)
             .with_links(|link| link.set_delay(Duration::ZERO))
-            .with_link(0, |link| link.set_delay(Duration::from_millis(20)));
+            .with_link(0, |link| link.set_delay(Duration::from_millis(20)))
+            .with_target(|target| target.services.tcp = TcpService::Listening(TcpListener::default()));
         Ok(Self::Simulated(SimulatedLink::veth(topology, 1)?))
     }
 
     /// Traces once and returns what that printed and took, if all of the path was found.
     pub(crate) fn trace(&self, tool: &Tool, method: Method, family: Family) -> Result<Outcome, Error> {
-        let path = path(family);
+        let path = self.path(family);
         let line = tool.trace(method, family, target(family));
         let outcome = launch::run(Some(self.client()), &line)?;
         match first_missing(&outcome.stdout, &path) {
@@ -70,7 +82,9 @@ impl Bed {
         traced?;
         let mut sent = Sent::default();
         for packet in packets.iter().filter(|packet| packet.direction == Direction::Sent) {
-            if let Some(ttl) = ttl_toward(target(family), &packet.datagram) {
+            if let Some(ttl) = ttl_toward(target(family), &packet.datagram)
+                && !is_refusal(&packet.datagram)
+            {
                 sent.packets += 1;
                 sent.beyond += u32::from(ttl > TARGET_TTL);
             }
@@ -78,20 +92,34 @@ impl Bed {
         Ok(sent)
     }
 
+    /// The addresses that answer, from the first router to the target.
+    fn path(&self, family: Family) -> Vec<IpAddr> {
+        let silent: &[u8] = match self {
+            Self::Kernels(kernels) => kernels.silent,
+            Self::Simulated(_) => &[],
+        };
+        without(silent, path(family))
+    }
+
     fn client(&self) -> &Namespace {
         match self {
-            Self::Kernels(chain) => chain.client(),
+            Self::Kernels(kernels) => kernels.chain.client(),
             Self::Simulated(link) => link.client(),
         }
     }
 }
 
-/// Eight kernels without ICMP rate limits.
-pub(crate) fn chain() -> Result<Chain, Error> {
-    Ok(Chain::builder().routers(ROUTERS).build()?)
+impl Kernels {
+    /// Kernels of which these routers, counted from 1, do not answer.
+    pub(crate) fn new(silent: &'static [u8]) -> Result<Self, Error> {
+        let chain = Chain::builder().routers(ROUTERS).build()?;
+        silent.iter().try_for_each(|&router| chain.router(router.into()).silence())?;
+        let server = TcpServer::listen(chain.target(), TCP_PORT)?;
+        Ok(Self { chain, silent, _server: server })
+    }
 }
 
-/// The addresses that answer, from the first router to the target; both networks have the same.
+/// The addresses of all routers and of the target, in their order; all networks have the same.
 pub(crate) fn path(family: Family) -> Vec<IpAddr> {
     let mut path = routers(family);
     path.push(target(family));
@@ -104,6 +132,12 @@ pub(crate) fn routers(family: Family) -> Vec<IpAddr> {
 
 pub(crate) fn target(family: Family) -> IpAddr {
     of_family(AddressPlan::default().right(ROUTERS), family)
+}
+
+/// A path but for these routers, counted from 1.
+fn without(silent: &[u8], path: Vec<IpAddr>) -> Vec<IpAddr> {
+    let answering = (1..).zip(path).filter(|(ttl, _)| !silent.contains(ttl));
+    answering.map(|(_, address)| address).collect()
 }
 
 /// So many addresses in a row.
@@ -124,6 +158,15 @@ pub(crate) fn first_missing(stdout: &str, path: &[IpAddr]) -> Option<IpAddr> {
     let words = stdout.split(|c: char| !(c.is_ascii_hexdigit() || c == '.' || c == ':'));
     let mut addresses = words.filter_map(|word| word.parse::<IpAddr>().ok());
     path.iter().copied().find(|expected| !addresses.any(|address| address == *expected))
+}
+
+/// Whether this is a RST without ACK: with such a one the kernel refuses an answer to a probe that it has not sent. A RST
+/// that ends a connection has ACK.
+fn is_refusal(datagram: &[u8]) -> bool {
+    let flags = Datagram::parse(datagram)
+        .filter(|datagram| datagram.header.protocol == protocol::TCP)
+        .and_then(|datagram| Some(TcpSegment::parse(datagram.payload)?.flags));
+    flags.is_some_and(|flags| flags.contains(TcpFlags::RST) && !flags.contains(TcpFlags::ACK))
 }
 
 /// The TTL or hop limit of a datagram to the target; `None` for any other.
@@ -158,6 +201,29 @@ mod tests {
         assert_eq!(first_missing(TEXT, &[path[1], path[0]]), Some(path[0]));
         // The target's own line is missing, though its name is in the heading.
         assert_eq!(first_missing(TEXT, &[path[0], path[8]]), Some(path[8]));
+    }
+
+    #[test]
+    fn silent_routers_are_not_looked_for() {
+        let whole = path(Family::V4);
+        assert_eq!(without(&[], whole.clone()), whole);
+        assert_eq!(without(&[3, 4], whole.clone()), [&whole[..2], &whole[4..]].concat());
+    }
+
+    #[test]
+    fn only_a_reset_without_ack_is_a_refusal() {
+        let segment = |protocol, flags| {
+            let mut v4 = [0; 40];
+            (v4[0], v4[3], v4[8], v4[9]) = (0x45, 40, 64, protocol);
+            (v4[32], v4[33]) = (0x50, flags);
+            v4
+        };
+        // RFC 9293, section 3.1: 4 is RST, 2 is SYN, 16 is ACK.
+        for (flags, expected) in [(4, true), (4 | 16, false), (2, false), (16, false)] {
+            assert_eq!(is_refusal(&segment(6, flags)), expected, "{flags}");
+        }
+        assert!(!is_refusal(&segment(17, 4)));
+        assert!(!is_refusal(&segment(6, 4)[..30]));
     }
 
     #[test]

@@ -13,9 +13,16 @@ use crate::error::Error;
 use crate::experiment::{Limit, Measured, Row, Unit};
 use crate::statistics::{Statistic, Summary};
 
-const PACKAGES: [&str; 4] = ["traceroute-wire", "traceroute-core", "traceroute-udp", "traceroute-icmp"];
+const PACKAGES: [&str; 6] = [
+    "traceroute-wire",
+    "traceroute-core",
+    "traceroute-udp",
+    "traceroute-icmp",
+    "traceroute-tcp",
+    "traceroute-sack",
+];
 
-/// A second and a half for each benchmark: a minute for all.
+/// A second and a half for each benchmark: a minute and a half for all.
 const CRITERION: [&str; 7] = [
     "--noplot",
     "--quiet",

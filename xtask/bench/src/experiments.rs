@@ -8,19 +8,20 @@ mod tax;
 
 use std::rc::Rc;
 
-use crate::bed::{self, Bed};
+use crate::bed::{Bed, Kernels};
 use crate::error::Error;
 use crate::experiment::Experiment;
 use crate::tool::Tool;
 
 /// All experiments, for the product at its path.
 pub(crate) fn all(ours: &Tool) -> Result<Vec<Experiment>, Error> {
-    let chain = Rc::new(bed::chain()?);
-    let kernels = Rc::new(Bed::Kernels(Rc::clone(&chain)));
+    let kernels = Rc::new(Kernels::new(&[])?);
+    let bed = Rc::new(Bed::Kernels(Rc::clone(&kernels)));
+    let silent = Rc::new(Bed::Kernels(Rc::new(Kernels::new(&[3, 4])?)));
     let simulated = Rc::new(Bed::simulated()?);
-    let mut all = one_trace::experiments(ours, &kernels, &simulated);
-    all.extend(accuracy::experiments(ours, &kernels, &chain));
-    all.extend(at_once::experiments(&chain)?);
+    let mut all = one_trace::experiments(ours, &bed, &simulated, &silent);
+    all.extend(accuracy::experiments(ours, &bed, &kernels));
+    all.extend(at_once::experiments(&kernels)?);
     all.extend(live::experiments()?);
     all.push(tax::experiment()?);
     Ok(all)

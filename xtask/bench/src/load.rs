@@ -11,12 +11,12 @@ use std::process::{Child, ExitCode, Stdio};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use traceroute::{Limits, Protocol};
+use traceroute::{Limits, Protocol, Request, RequestBuilder, TcpMethod};
 use traceroute_testnet::kernel::Namespace;
 
 use crate::error::Error;
 use crate::launch::{self, Outcome, Usage};
-use crate::tool::Method;
+use crate::tool::{Method, TCP_PORT};
 
 /// The first argument that makes this program a load; the second is an [`Order`].
 pub(crate) const LOAD: &str = "load";
@@ -128,12 +128,12 @@ fn carry_out(mut words: impl Iterator<Item = OsString>) -> Result<(), Failure> {
     let order = words.next().and_then(|word| word.into_string().ok()).ok_or(Failure::NoOrder)?;
     match serde_json::from_str(&order)? {
         Order::AtOnce { method, routers, targets, traces, at_once } => {
-            let measured = at_once::measure(method.into(), &routers, &targets, traces, at_once);
+            let measured = at_once::measure(method, &routers, &targets, traces, at_once);
             print(&runtime()?.block_on(measured)?)
         }
         Order::Processes { line, path, processes } => print(&processes::measure(&line, &path, processes)?),
         Order::Live { method, targets, runs, ttls, answered } => runtime()?.block_on(async {
-            let live = live::start(method.into(), &targets, runs, ttls, answered).await?;
+            let live = live::start(method, &targets, runs, ttls, answered).await?;
             print(&live.cost)?;
             io::stdin().read_to_end(&mut Vec::new())?;
             Ok(())
@@ -156,11 +156,14 @@ const fn unlimited() -> Limits {
     Limits { probes_per_second: None, requests: usize::MAX }
 }
 
-impl From<Method> for Protocol {
-    fn from(method: Method) -> Self {
-        match method {
-            Method::Udp => Self::Udp,
-            Method::Icmp => Self::Icmp,
-        }
+/// A request of one run and no end-to-end probes.
+fn request(method: Method, target: IpAddr) -> RequestBuilder {
+    let request = Request::builder(target.to_string()).traceroute_queries(1).e2e_queries(0);
+    let tcp = |request: RequestBuilder| request.protocol(Protocol::Tcp).port(TCP_PORT);
+    match method {
+        Method::Udp => request.protocol(Protocol::Udp),
+        Method::Icmp => request.protocol(Protocol::Icmp),
+        Method::TcpSyn => tcp(request).tcp_method(TcpMethod::Syn),
+        Method::TcpSack => tcp(request).tcp_method(TcpMethod::Sack),
     }
 }

@@ -33,9 +33,14 @@ pub(crate) const PEERS: [(Tool, &str, &str); 3] = [
 pub(crate) enum Method {
     Udp,
     Icmp,
+    /// Toward an open port.
+    TcpSyn,
+    /// Toward an open port; peers have nothing like it and send SYN instead.
+    TcpSack,
 }
 
-pub(crate) const METHODS: [Method; 2] = [Method::Udp, Method::Icmp];
+/// The port that TCP probes go to, which is open wherever they go.
+pub(crate) const TCP_PORT: u16 = 80;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
@@ -58,12 +63,15 @@ impl Tool {
     }
 
     fn scamper(&self, method: Method, target: String) -> Vec<OsString> {
-        let trace = match method {
-            Method::Udp => "trace -P udp-paris -q 1",
-            Method::Icmp => "trace -P icmp-paris -q 1",
+        // It writes TCP probes to the link itself otherwise, and asks for the neighbour's hardware address first.
+        let (raw, trace): (&[_], _) = match method {
+            Method::Udp => (&[], "trace -P udp-paris -q 1"),
+            Method::Icmp => (&[], "trace -P icmp-paris -q 1"),
+            Method::TcpSyn | Method::TcpSack => (&["-O", "rawtcp"], "trace -P tcp -d 80 -q 1"),
         };
         // It paces itself to 20 probes a second otherwise.
-        let options = ["-p", "10000", "-c", trace, "-i"].map(OsString::from);
+        let options = [&["-p", "10000"], raw, &["-c", trace, "-i"]].concat();
+        let options = options.into_iter().map(OsString::from);
         [self.program()].into_iter().chain(options).chain([target.into()]).collect()
     }
 
@@ -105,16 +113,22 @@ impl Tool {
 }
 
 fn ours(method: Method) -> Vec<&'static str> {
-    let method = match method {
-        Method::Udp => "udp",
-        Method::Icmp => "icmp",
+    let method: &[_] = match method {
+        Method::Udp => &["udp"],
+        Method::Icmp => &["icmp"],
+        Method::TcpSyn => &["tcp", "-p", "80"],
+        Method::TcpSack => &["tcp", "--tcp-method", "sack", "-p", "80"],
     };
-    vec!["-q", "1", "-Q", "0", "-P", method]
+    [&["-q", "1", "-Q", "0", "-P"], method].concat()
 }
 
 fn traceroute(method: Method, family: Family) -> Vec<&'static str> {
     let mut options = vec!["-n", "-q", "1"];
-    options.extend((method == Method::Icmp).then_some("-I"));
+    options.extend_from_slice(match method {
+        Method::Udp => &[],
+        Method::Icmp => &["-I"],
+        Method::TcpSyn | Method::TcpSack => &["-T", "-p", "80"],
+    });
     options.extend((family == Family::V6).then_some("-6"));
     options
 }
@@ -122,7 +136,11 @@ fn traceroute(method: Method, family: Family) -> Vec<&'static str> {
 /// One report of one round, which waits for late answers for a tenth of a second instead of five.
 fn mtr(method: Method, family: Family) -> Vec<&'static str> {
     let mut options = vec!["-n", "-r", "-c", "1", "-G", "0.1"];
-    options.extend((method == Method::Udp).then_some("-u"));
+    options.extend_from_slice(match method {
+        Method::Udp => &["-u"],
+        Method::Icmp => &[],
+        Method::TcpSyn | Method::TcpSack => &["-T", "-P", "80"],
+    });
     options.push(match family {
         Family::V4 => "-4",
         Family::V6 => "-6",
@@ -135,6 +153,8 @@ impl fmt::Display for Method {
         f.write_str(match self {
             Self::Udp => "UDP",
             Self::Icmp => "ICMP",
+            Self::TcpSyn => "TCP SYN",
+            Self::TcpSack => "TCP SACK",
         })
     }
 }
@@ -213,8 +233,43 @@ mod tests {
                 Family::V4,
                 "scamper -p 10000 -c trace -P icmp-paris -q 1 -i 192.0.2.1",
             ),
+            (&ours, Method::TcpSyn, Family::V6, "/bin/ours -q 1 -Q 0 -P tcp -p 80 2001:db8::1"),
+            (
+                &ours,
+                Method::TcpSack,
+                Family::V4,
+                "/bin/ours -q 1 -Q 0 -P tcp --tcp-method sack -p 80 192.0.2.1",
+            ),
+            (&Tool::Traceroute, Method::TcpSyn, Family::V6, "traceroute -n -q 1 -T -p 80 -6 2001:db8::1"),
+            (&Tool::Mtr, Method::TcpSyn, Family::V4, "mtr -n -r -c 1 -G 0.1 -T -P 80 -4 192.0.2.1"),
+            (
+                &Tool::Scamper,
+                Method::TcpSyn,
+                Family::V4,
+                "scamper -p 10000 -O rawtcp -c trace -P tcp -d 80 -q 1 -i 192.0.2.1",
+            ),
         ] {
             assert_eq!(line(tool, method, family), expected);
+        }
+    }
+
+    #[test]
+    fn sack_is_compared_with_what_comes_next_to_it() {
+        for family in [Family::V4, Family::V6] {
+            for peer in [Tool::Traceroute, Tool::Mtr, Tool::Scamper] {
+                assert_eq!(line(&peer, Method::TcpSack, family), line(&peer, Method::TcpSyn, family));
+            }
+        }
+    }
+
+    #[test]
+    fn every_tcp_probe_goes_to_the_open_port() {
+        let port = TCP_PORT.to_string();
+        for tool in [Tool::Ours("ours".into()), Tool::Traceroute, Tool::Mtr, Tool::Scamper] {
+            for method in [Method::TcpSyn, Method::TcpSack] {
+                let line = line(&tool, method, Family::V4);
+                assert!(line.split(' ').any(|word| word == port), "{line}");
+            }
         }
     }
 }

@@ -12,27 +12,26 @@ use std::time::SystemTime;
 
 use serde::Deserialize;
 use traceroute_core::Direction;
-use traceroute_testnet::kernel::Chain;
 use traceroute_testnet::{Capture, CapturedPacket};
 use traceroute_wire::{Datagram, IcmpMessage, Udp, protocol};
 
-use crate::bed::{self, Bed};
+use crate::bed::{self, Bed, Kernels};
 use crate::error::Error;
 use crate::experiment::{Experiment, Limit, Peer, Row, Sampler, Unit};
 use crate::statistics::Statistic;
-use crate::tool::{Family, METHODS, Method, Tool};
+use crate::tool::{Family, Method, Tool};
 
 /// Busy processes for each core, where the machine is to be busy.
 const BUSY: usize = 2;
 
-pub(super) fn experiments(ours: &Tool, kernels: &Rc<Bed>, chain: &Rc<Chain>) -> Vec<Experiment> {
+pub(super) fn experiments(ours: &Tool, bed: &Rc<Bed>, kernels: &Rc<Kernels>) -> Vec<Experiment> {
     let mut all = Vec::new();
     for (busy, state) in [(0, "idle"), (BUSY, "two busy processes a core")] {
-        for method in METHODS {
+        for method in [Method::Udp, Method::Icmp] {
             let sampler = |tool: Tool| -> Sampler {
-                let (bed, chain) = (Rc::clone(kernels), Rc::clone(chain));
+                let (bed, kernels) = (Rc::clone(bed), Rc::clone(kernels));
                 Box::new(move || {
-                    let errors = errors(&bed, &chain, &tool, method, busy)?;
+                    let errors = errors(&bed, &kernels, &tool, method, busy)?;
                     Ok(vec![errors.clone(), errors])
                 })
             };
@@ -58,8 +57,8 @@ pub(super) fn experiments(ours: &Tool, kernels: &Rc<Bed>, chain: &Rc<Chain>) -> 
 }
 
 /// Traces once and returns how many microseconds each printed round trip is off.
-fn errors(bed: &Bed, chain: &Chain, tool: &Tool, method: Method, busy: usize) -> Result<Vec<f64>, Error> {
-    let capture = Capture::start_unread(chain.router(1), "left")?;
+fn errors(bed: &Bed, kernels: &Kernels, tool: &Tool, method: Method, busy: usize) -> Result<Vec<f64>, Error> {
+    let capture = Capture::start_unread(kernels.chain.router(1), "left")?;
     let load = Load::start(busy)?;
     let outcome = bed.trace(tool, method, Family::V4);
     drop(load);

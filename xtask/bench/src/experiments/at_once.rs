@@ -3,39 +3,44 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
-use traceroute_testnet::kernel::Chain;
-
-use crate::bed;
+use crate::bed::{self, Kernels};
 use crate::error::Error;
 use crate::experiment::{Experiment, Limit, Peer, Row, Sampler, Samples, Unit};
 use crate::load::{self, Answer, Order};
 use crate::statistics::Statistic;
-use crate::tool::{Family, METHODS, Method, Tool};
+use crate::tool::{Family, Method, Tool};
 
 /// How often one trace after the other is done, to compare with.
 const ALONE: usize = 200;
 /// Where the many targets are: the host behind the routers has all addresses of the network.
 const MANY: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 72, 0, 0), 16);
 
-pub(super) fn experiments(chain: &Rc<Chain>) -> Result<Vec<Experiment>, Error> {
+pub(super) fn experiments(kernels: &Rc<Kernels>) -> Result<Vec<Experiment>, Error> {
     let (network, length) = MANY;
-    chain.target().ip(&format!("route add local {network}/{length} dev lo\n"))?;
+    kernels.chain.target().ip(&format!("route add local {network}/{length} dev lo\n"))?;
     let first = Ipv4Addr::from(u32::from(network) + 1);
     let one = vec![bed::target(Family::V4)];
     let mut all = Vec::new();
-    for method in METHODS {
+    for method in [Method::Udp, Method::Icmp, Method::TcpSyn] {
         for traces in [1, 10, 100, 200, 1000] {
-            all.push(experiment(chain, method, &one, "one target", traces));
+            all.push(experiment(kernels, method, &one, "one target", traces));
             if traces > 1 {
                 let many = bed::consecutive(first, traces);
-                all.push(experiment(chain, method, &many, "as many targets", traces));
+                all.push(experiment(kernels, method, &many, "as many targets", traces));
             }
         }
     }
+    all.push(experiment(kernels, Method::TcpSack, &one, "one target", 200));
     Ok(all)
 }
 
-fn experiment(chain: &Rc<Chain>, method: Method, targets: &[IpAddr], over: &str, traces: u32) -> Experiment {
+fn experiment(
+    kernels: &Rc<Kernels>,
+    method: Method,
+    targets: &[IpAddr],
+    over: &str,
+    traces: u32,
+) -> Experiment {
     let count = usize::try_from(traces).unwrap_or(usize::MAX);
     let order = |traces, at_once| Order::AtOnce {
         method,
@@ -45,9 +50,9 @@ fn experiment(chain: &Rc<Chain>, method: Method, targets: &[IpAddr], over: &str,
         at_once,
     };
     let sampler = |order: Order, figures: fn(&Answer, f64) -> Samples| -> Sampler {
-        let chain = Rc::clone(chain);
+        let kernels = Rc::clone(kernels);
         Box::new(move || {
-            let (answer, usage) = load::run(chain.client(), &order)?;
+            let (answer, usage) = load::run(kernels.chain.client(), &order)?;
             Ok(figures(&answer, usage.cpu.as_secs_f64() * 1e3))
         })
     };

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use traceroute_testnet::kernel::Namespace;
-use traceroute_testnet::sim::Topology;
 use traceroute_testnet::sim::real_time::SimulatedLink;
+use traceroute_testnet::sim::{TcpListener, TcpService, Topology};
 
 use crate::bed;
 use crate::error::Error;
@@ -22,6 +22,9 @@ const TARGETS: u32 = 10;
 /// Runs toward different targets share ports: 600 do, of the 4,096 there are.
 const PORTS: f64 = 700.0;
 const TTLS: u8 = 30;
+const CONNECTIONS: usize = 200;
+/// Each has one, and their tracer its capture and what that needs.
+const SOCKETS: f64 = 210.0;
 
 pub(super) fn experiments() -> Result<Vec<Experiment>, Error> {
     let hole = Rc::new(Hole::new()?);
@@ -52,25 +55,54 @@ pub(super) fn experiments() -> Result<Vec<Experiment>, Error> {
         ttls: 1,
         answered: 0,
     };
-    let (in_hole, in_silent) =
-        (|hole: &Hole| hole.client.clone(), |link: &SimulatedLink| link.client().clone());
+    // The target takes connections, and the only probe of each is for a router that does not answer.
+    let listening = Topology::chain(1)
+        .with_links(|link| link.set_delay(Duration::ZERO))
+        .with_router(1, |router| router.answers.silent = true)
+        .with_target(|target| target.services.tcp = TcpService::Listening(TcpListener::default()));
+    let connections = Order::Live {
+        method: Method::TcpSack,
+        targets: vec![listening.target.addresses.v4.into()],
+        runs: CONNECTIONS,
+        ttls: 1,
+        answered: 0,
+    };
+    let listening = Rc::new(SimulatedLink::veth(listening, 1)?);
+    let in_hole = |hole: &Hole| hole.client.clone();
+    let on_link = |link: &SimulatedLink| link.client().clone();
     Ok(vec![
         memory("1 probe out", 4.0, sampler(&hole, in_hole, order(1, 0), each)),
         memory("30 probes out", 16.0, sampler(&hole, in_hole, order(TTLS, 0), each)),
-        memory("29 of 30 answered", 16.0, sampler(&silent, in_silent, answered, each)),
-        Experiment {
-            name: format!("{MORE_RUNS} live UDP runs over {TARGETS} targets"),
-            rows: vec![
-                row("descriptors", Unit::Count, Limit::AtMost(PORTS)),
-                row("tasks a run", Unit::Count, Limit::AtMost(1.0)),
-            ],
-            ours: sampler(&hole, in_hole, many, |cost| {
+        memory("29 of 30 answered", 16.0, sampler(&silent, on_link, answered, each)),
+        shared(
+            format!("{MORE_RUNS} live UDP runs over {TARGETS} targets"),
+            PORTS,
+            sampler(&hole, in_hole, many, |cost| {
                 vec![vec![count(cost.descriptors)], vec![count(cost.tasks) / count(MORE_RUNS)]]
             }),
-            peers: Vec::new(),
-            one_in: 10,
-        },
+        ),
+        shared(
+            format!("{CONNECTIONS} live TCP SACK runs over one target"),
+            SOCKETS,
+            sampler(&listening, on_link, connections, |cost| {
+                vec![vec![count(cost.descriptors)], vec![count(cost.tasks) / count(CONNECTIONS)]]
+            }),
+        ),
     ])
+}
+
+/// What many runs need of what a process has only so many of.
+fn shared(name: String, descriptors: f64, ours: Sampler) -> Experiment {
+    Experiment {
+        name,
+        rows: vec![
+            row("descriptors", Unit::Count, Limit::AtMost(descriptors)),
+            row("tasks a run", Unit::Count, Limit::AtMost(1.0)),
+        ],
+        ours,
+        peers: Vec::new(),
+        one_in: 10,
+    }
 }
 
 fn memory(state: &str, limit: f64, ours: Sampler) -> Experiment {

@@ -7,27 +7,39 @@ use crate::error::Error;
 use crate::experiment::{Experiment, Limit, Peer, Row, Sampler, Unit};
 use crate::launch::{self, Usage};
 use crate::statistics::Statistic;
-use crate::tool::{Family, METHODS, Method, Tool};
+use crate::tool::{Family, Method, Tool};
 
 /// The kernels answer at once; then only what the program itself does takes time.
 const KERNELS: &str = "8 kernel routers, 0 ms";
 const SIMULATED: &str = "8 simulated routers, 40 ms";
+const SILENT: &str = "8 kernel routers of which 2 are silent";
 
 /// `mtr` and `scamper` are run in so few of the turns: the former takes a second.
 const ONE_IN: u32 = 10;
 
-pub(super) fn experiments(ours: &Tool, kernels: &Rc<Bed>, simulated: &Rc<Bed>) -> Vec<Experiment> {
+const METHODS: [Method; 4] = [Method::Udp, Method::Icmp, Method::TcpSyn, Method::TcpSack];
+
+pub(super) fn experiments(
+    ours: &Tool,
+    kernels: &Rc<Bed>,
+    simulated: &Rc<Bed>,
+    silent: &Rc<Bed>,
+) -> Vec<Experiment> {
     let mut all = Vec::new();
-    for (bed, place, time) in
-        [(kernels, KERNELS, Limit::AbovePeer(5.0)), (simulated, SIMULATED, Limit::AtMost(110.0))]
-    {
+    // With SACK, a handshake takes a third round trip; no peer has it to compare with.
+    for (bed, place, time, time_with_sack) in [
+        (kernels, KERNELS, Limit::AbovePeer(5.0), Limit::AtMost(100.0)),
+        (simulated, SIMULATED, Limit::AtMost(110.0), Limit::AtMost(150.0)),
+    ] {
         for method in METHODS {
+            let time = if method == Method::TcpSack { time_with_sack } else { time };
             all.extend([Family::V4, Family::V6].map(|family| whole(ours, bed, place, time, method, family)));
         }
         for method in METHODS {
             all.extend([Family::V4, Family::V6].map(|family| packets(ours, bed, place, method, family)));
         }
     }
+    all.extend([Method::TcpSyn, Method::TcpSack].map(|method| past_silence(ours, silent, method)));
     all.push(start_up(ours));
     all
 }
@@ -50,7 +62,7 @@ fn whole(ours: &Tool, bed: &Rc<Bed>, place: &str, time: Limit, method: Method, f
             row("peak memory", Unit::Megabytes, Limit::AtMost(8.0)),
         ],
         ours: sampler(ours.clone()),
-        peers: peers(family, sampler),
+        peers: peers(method, family, sampler),
         one_in: 1,
     }
 }
@@ -64,24 +76,51 @@ fn packets(ours: &Tool, bed: &Rc<Bed>, place: &str, method: Method, family: Fami
             Ok(vec![vec![f64::from(packets)], vec![f64::from(beyond)]])
         })
     };
-    let row = |what, limit| Row { what, unit: Unit::Count, statistic: Statistic::Median, limit };
+    let row = |what, limit| Row {
+        what,
+        unit: Unit::Count,
+        statistic: Statistic::Median,
+        limit: Limit::AtMost(limit),
+    };
+    // The SYN, the ACK and the RST of the connection go to the target with the TTL of all that the kernel sends.
+    let handshake = if method == Method::TcpSack { 3.0 } else { 0.0 };
     Experiment {
         name: format!("{method} {family}, {place}"),
         rows: vec![
             // The eight routers', the target's own and the two beyond.
-            row("packets sent", Limit::AtMost(11.0)),
-            row("packets beyond", Limit::AtMost(2.0)),
+            row("packets sent", 11.0 + handshake),
+            row("packets beyond", 2.0 + handshake),
         ],
         ours: sampler(ours.clone()),
-        peers: peers(family, sampler),
+        peers: peers(method, family, sampler),
         one_in: 2,
     }
 }
 
-/// `traceroute`, and over IPv4 the others.
-fn peers(family: Family, sampler: impl Fn(Tool) -> Sampler) -> Vec<Peer> {
+/// A trace past two routers of which nothing is heard.
+fn past_silence(ours: &Tool, bed: &Rc<Bed>, method: Method) -> Experiment {
+    let sampler = |tool: Tool| -> Sampler {
+        let bed = Rc::clone(bed);
+        Box::new(move || Ok(vec![vec![bed.trace(&tool, method, Family::V4)?.usage.wall.as_secs_f64() * 1e3]]))
+    };
+    Experiment {
+        name: format!("{method} IPv4, {SILENT}"),
+        rows: vec![Row {
+            what: "time",
+            unit: Unit::Milliseconds,
+            statistic: Statistic::Median,
+            limit: Limit::AtMost(1000.0),
+        }],
+        ours: sampler(ours.clone()),
+        peers: vec![Peer { name: "traceroute", sampler: sampler(Tool::Traceroute), one_in: 1 }],
+        one_in: 2,
+    }
+}
+
+/// `traceroute`, and over IPv4 the others, if they have the method.
+fn peers(method: Method, family: Family, sampler: impl Fn(Tool) -> Sampler) -> Vec<Peer> {
     let mut peers = vec![Peer { name: "traceroute", sampler: sampler(Tool::Traceroute), one_in: 1 }];
-    if family == Family::V4 {
+    if family == Family::V4 && method != Method::TcpSack {
         peers.push(Peer { name: "scamper", sampler: sampler(Tool::Scamper), one_in: ONE_IN });
         peers.push(Peer { name: "mtr", sampler: sampler(Tool::Mtr), one_in: ONE_IN });
     }

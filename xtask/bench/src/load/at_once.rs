@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use traceroute::{Protocol, Request, Results, Tracer};
+use traceroute::{Results, Tracer};
 
-use super::{Answer, Failure, unlimited};
+use super::{Answer, Failure, request, unlimited};
+use crate::tool::Method;
 
 pub(super) async fn measure(
-    protocol: Protocol,
+    method: Method,
     routers: &[IpAddr],
     targets: &[IpAddr],
     count: usize,
@@ -21,8 +22,7 @@ pub(super) async fn measure(
     for batch in targets.chunks(at_once) {
         let mut under_way = Vec::with_capacity(batch.len());
         for target in batch {
-            let request = Request::builder(target.to_string()).protocol(protocol);
-            under_way.push(tracer.start(request.traceroute_queries(1).e2e_queries(0).build()?)?);
+            under_way.push(tracer.start(request(method, *target).build()?)?);
         }
         for trace in under_way {
             all.push(trace.finish().await);

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::timeout;
-use traceroute::{Protocol, Request, Trace, TraceEvent, Tracer};
+use traceroute::{Trace, TraceEvent, Tracer};
 use traceroute_testnet::heap::{self, Counting};
 
-use super::{Cost, Failure, unlimited};
+use super::{Cost, Failure, request, unlimited};
+use crate::tool::Method;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -28,7 +29,7 @@ pub(super) struct Live {
 }
 
 pub(super) async fn start(
-    protocol: Protocol,
+    method: Method,
     targets: &[IpAddr],
     runs: usize,
     ttls: u8,
@@ -38,9 +39,8 @@ pub(super) async fn start(
     let mut under_way = Vec::with_capacity(runs);
     let before = now()?;
     for target in targets.iter().cycle().take(runs) {
-        let request = Request::builder(target.to_string()).protocol(protocol).timeout_ms(TIMEOUT_MS);
-        let request = request.traceroute_queries(1).e2e_queries(0).max_ttl(ttls).build()?;
-        under_way.push(tracer.start(request)?);
+        let request = request(method, *target).timeout_ms(TIMEOUT_MS).max_ttl(ttls);
+        under_way.push(tracer.start(request.build()?)?);
     }
     let ready = async {
         for trace in &mut under_way {
