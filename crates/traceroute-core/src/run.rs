@@ -66,11 +66,15 @@ pub struct Run {
     events: VecDeque<RunEvent>,
 }
 
-/// That the method does not work, as a packet said.
+/// That the method does not work, as packets said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Refused {
+    /// What the first of them said.
     reason: SackRefusal,
+    /// When that came which weighs most.
     at: Timestamp,
+    /// How many said that the method is not used, two at most.
+    unused: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,8 +208,9 @@ impl Run {
     }
 
     /// A packet says that the method does not work. Numbers that are shifted end the run at once. All else is a suspicion, for
-    /// a proxy on the way may have sent the packet, or the target before it got a probe: it ends the run when the destination
-    /// does not answer what should have reached it for as long as a silent hop is waited for.
+    /// a proxy on the way may have sent the packet, or the target before it got a probe. A target that does not use the method
+    /// sends one for each probe: from the second on, or when all probes have been sent, the suspicion ends the run when the
+    /// destination does not answer what should have reached it for as long as a silent hop is waited for.
     pub fn handle_refusal(&mut self, reason: SackRefusal, now: Timestamp) {
         self.target_speaks |= reason == SackRefusal::SpeaksFirst;
         if self.is_finished() {
@@ -215,7 +220,10 @@ impl Run {
             self.refused = None;
             self.over = Some(Over::Refused);
         }
-        self.refused.get_or_insert(Refused { reason, at: now });
+        let refused = self.refused.get_or_insert(Refused { reason, at: now, unused: 0 });
+        if reason == SackRefusal::NotUsed && refused.unused < 2 {
+            *refused = Refused { at: now, unused: refused.unused + 1, ..*refused };
+        }
     }
 
     /// Why a run that is over has no result: the method does not work.
@@ -359,7 +367,13 @@ impl Run {
         let known = self.path.distance().or(self.shared.distance);
         let distance =
             known.map_or(self.schedule.max_ttl, |distance| distance.ttl.min(self.schedule.max_ttl));
-        let reached = self.path.first_sent_beyond(distance)?;
+        let reached = if self.path.lowest_unsent().is_none() {
+            self.last_sent?
+        } else if refused.unused >= 2 {
+            self.path.first_sent_beyond(distance)?
+        } else {
+            return None;
+        };
         Some(refused.at.max(reached) + self.patience())
     }
 

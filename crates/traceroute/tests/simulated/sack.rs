@@ -222,22 +222,40 @@ async fn a_target_that_speaks_first() {
     }
 }
 
-/// A proxy on the way, or a change of the target's window, is no reason to give up: the target's own acknowledgement comes
-/// a little later.
-#[tokio::test(start_paused = true)]
-async fn a_bare_acknowledgement_is_a_suspicion_only() {
-    let target = [10, 71, 3, 2].into();
-    let topology = open(TcpListener::default()).with_forgery_after_probe(1, MS / 2, move |probe| {
-        let mut update = tcp_answer(target, 61, probe, true);
+/// Lets a bare acknowledgement of what the kernel has sent come half a millisecond after the first probe, as a proxy on the way
+/// sends it when it has connected, or a target whose window changes.
+fn with_window_update(topology: Topology) -> Topology {
+    topology.with_forgery_after_probe(1, MS / 2, |probe| {
+        let mut update = tcp_answer([10, 71, 3, 2].into(), 61, probe, true);
         update[20 + 13] = 0x10;
-        // It acknowledges what the kernel has sent. The probe with TTL 30 is 16 bytes and twice its TTL further on.
+        // The probe with TTL 30 is 16 bytes and twice its TTL further on.
         let sequence = u32::from_be_bytes([probe[24], probe[25], probe[26], probe[27]]);
         update[28..32].copy_from_slice(&sequence.wrapping_sub(16 + 2 * 30).to_be_bytes());
         update
-    });
-    let lab = Lab::new(topology).await;
+    })
+}
+
+/// The target's own acknowledgement comes a little later.
+#[tokio::test(start_paused = true)]
+async fn a_bare_acknowledgement_is_a_suspicion_only() {
+    let lab = Lab::new(with_window_update(open(TcpListener::default()))).await;
     let (results, took) = lab.trace(sack()).await;
     assert_eq!((addresses(&results, 0), took), (PATH.map(String::from).to_vec(), 16 * MS));
+}
+
+/// And where no router answers, and the first probe that reaches the target is that of the right TTL, much later.
+#[tokio::test(start_paused = true)]
+async fn a_bare_acknowledgement_stays_a_suspicion_while_routers_are_silent() {
+    // Into the last link go SYN, acknowledgement and the first probe, with TTL 30, which is lost.
+    let mut topology = open(TcpListener::default()).with_link(3, |link| link.forward.drop = [3].into());
+    for router in 1..=3 {
+        topology = topology.with_router(router, |router| router.answers.silent = true);
+    }
+    // As if a proxy, one hop away, had answered the SYN.
+    let topology = topology.with_target(|target| target.answers.ttl = 67);
+    let lab = Lab::new(with_window_update(topology)).await;
+    let (results, _) = lab.trace(sack()).await;
+    assert_eq!(addresses(&results, 0), ["", "", "", "10.71.3.2"], "{}", lab.recorder.outline());
 }
 
 /// Nothing but the destination answers, and it takes long. Its data, which comes first, is no reason to give up before its

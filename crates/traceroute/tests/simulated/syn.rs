@@ -239,7 +239,7 @@ async fn an_error_about_the_kernels_reset_is_nobodys() {
 
 #[tokio::test(start_paused = true)]
 async fn one_by_one() {
-    for request in [syn(3).serial(true), syn(3).paris(true)] {
+    for (request, paris) in [(syn(3).serial(true), false), (syn(3).paris(true), true)] {
         let topology = open(TcpListener::default()).with_router(2, |router| router.answers.silent = true);
         let lab = Lab::new(topology).await;
         let (results, took) = lab.trace(request.timeout_ms(500)).await;
@@ -255,6 +255,12 @@ async fn one_by_one() {
              516.000 > tcp-rst ttl=64\n"
         );
         assert_eq!(took, 516 * MS);
+        let probes: Vec<_> =
+            lab.recorder.sent().into_iter().filter(|sent| sent.datagram[20 + 13] == 0x02).collect();
+        let identifications: Vec<_> =
+            probes.iter().map(|probe| u16::from_be_bytes([probe.datagram[4], probe.datagram[5]])).collect();
+        assert_eq!(identifications.len(), 4);
+        assert_eq!(identifications.iter().all(|id| *id == 41_821), paris, "{identifications:?}");
         assert_eq!(addresses(&results, 0), ["10.71.0.2", "", "10.71.2.2", "10.71.3.2"]);
         assert_eq!(run(&results).port_state, Some(PortState::Open));
     }
