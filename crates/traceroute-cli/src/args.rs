@@ -109,11 +109,7 @@ impl Args {
     }
 
     fn build(&self, target: &str) -> Result<Request, InvalidRequest> {
-        for (switch, wanted) in [
-            (REVERSE_DNS, self.reverse_dns),
-            (SOURCE_PUBLIC_IP, self.source_public_ip),
-            (SKIP_PRIVATE_HOPS, self.skip_private_hops),
-        ] {
+        for (switch, wanted) in [(REVERSE_DNS, self.reverse_dns), (SOURCE_PUBLIC_IP, self.source_public_ip)] {
             if wanted {
                 return Err(InvalidRequest::NotAvailable { what: format!("--{}", switch.name) });
             }
@@ -127,6 +123,7 @@ impl Args {
             .max_ttl(self.max_ttl)
             .timeout_ms(self.timeout)
             .ipv6(self.ipv6)
+            .skip_private_hops(self.skip_private_hops)
             .build()
     }
 }

@@ -225,7 +225,16 @@ fn a_path_with_private_addresses_in_the_middle_looks_the_same() {
             .unwrap();
         left.ip(&format!("route replace default via 10.74.{link}.2")).unwrap();
     }
-    replay(chain.client(), &["mixed-udp"]);
+    replay(chain.client(), &["mixed-udp", "mixed-udp-skip", "mixed-icmp-skip"]);
+}
+
+#[test]
+fn a_path_of_private_addresses_that_are_skipped_looks_the_same() {
+    let chain = chain(79);
+    replay(chain.client(), &["allprivate-udp-skip"]);
+    let report = trace(chain.client(), &["-q1", "-Q0", "--skip-private-hops", "fd00:79:8::2"]).report();
+    assert_eq!(addresses(report.run()), [""; 9]);
+    assert_eq!(report.run()["destination"]["ip_address"], "fd00:79:8::2");
 }
 
 #[test]

@@ -212,10 +212,12 @@ pub struct Nat {
     pub source: SocketAddr,
 }
 
-impl From<HopReport> for Hop {
-    fn from(report: HopReport) -> Self {
-        let mut hop = Self {
-            ttl: report.ttl,
+impl Hop {
+    /// A hop that nothing is known of.
+    #[must_use]
+    pub const fn unanswered(ttl: Ttl) -> Self {
+        Self {
+            ttl,
             ip_address: None,
             rtt: 0.0,
             reachable: false,
@@ -225,7 +227,13 @@ impl From<HopReport> for Hop {
             interface: None,
             nat: None,
             rtt_source: None,
-        };
+        }
+    }
+}
+
+impl From<HopReport> for Hop {
+    fn from(report: HopReport) -> Self {
+        let mut hop = Self::unanswered(report.ttl);
         let Some(answer) = report.answer else { return hop };
         hop.ip_address = Some(answer.address);
         hop.rtt = milliseconds(answer.rtt);
@@ -292,6 +300,11 @@ impl Traceroute {
     pub fn new(runs: Vec<RunResult>) -> Self {
         let hop_count = Spread::of(runs.iter().map(|run| run.hop_count() as f64));
         Self { runs: (!runs.is_empty()).then_some(runs), hop_count }
+    }
+
+    /// All hops of all runs.
+    pub fn hops_mut(&mut self) -> impl Iterator<Item = &mut Hop> {
+        self.runs.iter_mut().flatten().flat_map(|run| &mut run.hops)
     }
 }
 

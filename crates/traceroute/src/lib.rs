@@ -27,6 +27,7 @@
 
 mod budget;
 mod connect;
+mod enrich;
 mod error;
 mod event;
 mod id;

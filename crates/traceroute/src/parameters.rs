@@ -134,7 +134,7 @@ pub const SOURCE_PUBLIC_IP: Switch =
 
 /// Hops with private addresses.
 pub const SKIP_PRIVATE_HOPS: Switch =
-    Switch { name: "skip-private-hops", meaning: "Blank hops with private addresses (not in this version)" };
+    Switch { name: "skip-private-hops", meaning: "Blank hops with private addresses" };
 
 /// The kernel driver of Windows.
 pub const WINDOWS_DRIVER: Switch =

@@ -24,6 +24,7 @@ pub struct Request {
     pub(crate) max_ttl: Ttl,
     pub(crate) timeout: Duration,
     pub(crate) ipv6: bool,
+    pub(crate) skip_private_hops: bool,
     pub(crate) wait: Wait,
     pub(crate) serial: bool,
     pub(crate) paris: bool,
@@ -42,6 +43,7 @@ pub struct RequestBuilder {
     max_ttl: i64,
     timeout_ms: i64,
     ipv6: bool,
+    skip_private_hops: bool,
     wait: Wait,
     serial: bool,
     paris: bool,
@@ -62,6 +64,7 @@ impl Request {
             max_ttl: MAX_TTL.default,
             timeout_ms: TIMEOUT.default,
             ipv6: false,
+            skip_private_hops: false,
             wait: Wait::ADAPTIVE,
             serial: false,
             paris: false,
@@ -144,6 +147,14 @@ impl RequestBuilder {
         self
     }
 
+    /// Blank hops whose address is private (10/8, 172.16/12, 192.168/16, fc00::/7), in events and in the result: only their
+    /// TTL stays. The counts of hops, and all else, keep their values.
+    #[must_use]
+    pub fn skip_private_hops(mut self, skip: bool) -> Self {
+        self.skip_private_hops = skip;
+        self
+    }
+
     /// How long to wait for silent hops once the path has been seen to its end.
     #[must_use]
     pub fn wait(mut self, wait: Wait) -> Self {
@@ -188,6 +199,7 @@ impl RequestBuilder {
             max_ttl: Ttl::new(checked(MAX_TTL, self.max_ttl)?).unwrap_or(Ttl::FIRST),
             timeout: Duration::from_millis(checked(TIMEOUT, self.timeout_ms)?),
             ipv6: self.ipv6,
+            skip_private_hops: self.skip_private_hops,
             wait: self.wait,
             serial: self.serial || self.paris,
             paris: self.paris,

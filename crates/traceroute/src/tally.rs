@@ -8,6 +8,7 @@ use traceroute_core::{
 };
 use tracing::{debug, warn};
 
+use crate::enrich::private::blank_if_private;
 use crate::error::{Error, describe};
 use crate::event::{Events, TraceEvent};
 use crate::id::random_id;
@@ -18,6 +19,7 @@ use crate::run::Finished;
 pub(crate) struct Tally<'a> {
     pub(crate) runs: usize,
     pub(crate) probes: usize,
+    skip_private_hops: bool,
     events: &'a Events,
     /// The runs that ended with a result, in the order in which they did.
     runs_ended: Vec<usize>,
@@ -61,6 +63,7 @@ impl<'a> Tally<'a> {
         Self {
             runs: request.traceroute_queries.into(),
             probes: request.e2e_queries.into(),
+            skip_private_hops: request.skip_private_hops,
             events,
             runs_ended: Vec::new(),
             runs_failed: Failures::default(),
@@ -99,7 +102,13 @@ impl<'a> Tally<'a> {
                 debug!(run, end_reason = ?finished.report.end_reason, "the run ended");
                 self.runs_ended.push(run);
                 let method = self.fell_back_to(run);
-                self.events.send(|| TraceEvent::RunFinished { run, result: result(finished, method) });
+                self.events.send(|| {
+                    let mut result = result(finished, method);
+                    if self.skip_private_hops {
+                        result.hops.iter_mut().for_each(blank_if_private);
+                    }
+                    TraceEvent::RunFinished { run, result }
+                });
             }
             Err(error) => {
                 warn!(run, %error, "the run failed");
@@ -156,6 +165,11 @@ impl<'a> Tally<'a> {
         let speaking = finished.iter().filter(|(_, finished)| finished.report.target_speaks).count();
         let runs = finished.into_iter().map(|(index, finished)| result(finished, self.fell_back_to(index)));
         let runs = runs.collect();
+        let mut traceroute = Traceroute::new(runs);
+        if self.skip_private_hops {
+            // Hops have been counted.
+            traceroute.hops_mut().for_each(blank_if_private);
+        }
         let warnings = self.runs_failed.warnings(self.runs, "runs");
         let warnings = warnings.chain(self.probes_failed.warnings(self.probes, "end-to-end probes"));
         let warnings = warnings.chain((speaking > 0).then(|| {
@@ -170,7 +184,7 @@ impl<'a> Tally<'a> {
             protocol: request.protocol,
             source: RequestSource::default(),
             destination: RequestDestination { hostname: request.target.text.clone(), port: request.port },
-            traceroute: Traceroute::new(runs),
+            traceroute,
             e2e_probe: EndToEnd::new(&self.rtts),
             warnings: warnings.collect(),
         })

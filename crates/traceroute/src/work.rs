@@ -6,12 +6,13 @@ use std::pin::Pin;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep_until};
-use traceroute_core::{Destination, Protocol, Results, Schedule, TcpMethod, TracerouteError, Ttl};
+use traceroute_core::{Destination, Hop, Protocol, Results, Schedule, TcpMethod, TracerouteError, Ttl};
 use traceroute_packets::Watched;
 use traceroute_tcp::Numbering;
 use tracing::debug;
 
 use crate::budget::BudgetedSink;
+use crate::enrich::private::blank_if_private;
 use crate::error::{Error, InvalidRequest};
 use crate::event::{Events, TraceEvent};
 use crate::request::Request;
@@ -241,12 +242,20 @@ impl Parts<'_> {
         let on_step = move |step| {
             self.events.send(|| match step {
                 Step::Sent(ttl) => TraceEvent::ProbeSent { run: index, ttl },
-                Step::Answered(hop) => TraceEvent::HopAnswered { run: index, hop },
-                Step::Updated(hop) => TraceEvent::HopUpdated { run: index, hop },
+                Step::Answered(hop) => TraceEvent::HopAnswered { run: index, hop: self.shown(hop) },
+                Step::Updated(hop) => TraceEvent::HopUpdated { run: index, hop: self.shown(hop) },
             });
         };
         let running = run(&self.context, ready, Plan { schedule, listens: true, on_step })?;
         Ok(Box::pin(running.map(move |outcome| Part::RunEnded { index, outcome })))
+    }
+
+    /// A hop as it may be seen.
+    fn shown(&self, mut hop: Hop) -> Hop {
+        if self.request.skip_private_hops {
+            blank_if_private(&mut hop);
+        }
+        hop
     }
 
     fn measure<'a>(&'a self, index: usize, ready: Ready<'a>) -> Result<Work<'a>, TracerouteError> {

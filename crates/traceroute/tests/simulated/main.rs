@@ -4,6 +4,7 @@
 
 #[path = "../common/client.rs"]
 mod client;
+mod enrichment;
 mod lab;
 mod limits;
 mod paths;

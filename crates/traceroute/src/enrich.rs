@@ -1,0 +1,3 @@
+//! What a request says beyond what the probes have learnt.
+
+pub(crate) mod private;
