@@ -109,10 +109,8 @@ impl Args {
     }
 
     fn build(&self, target: &str) -> Result<Request, InvalidRequest> {
-        for (switch, wanted) in [(REVERSE_DNS, self.reverse_dns), (SOURCE_PUBLIC_IP, self.source_public_ip)] {
-            if wanted {
-                return Err(InvalidRequest::NotAvailable { what: format!("--{}", switch.name) });
-            }
+        if self.source_public_ip {
+            return Err(InvalidRequest::NotAvailable { what: format!("--{}", SOURCE_PUBLIC_IP.name) });
         }
         Request::builder(target)
             .protocol(PROTOCOL.parse(&self.protocol)?)
@@ -123,6 +121,7 @@ impl Args {
             .max_ttl(self.max_ttl)
             .timeout_ms(self.timeout)
             .ipv6(self.ipv6)
+            .reverse_dns(self.reverse_dns)
             .skip_private_hops(self.skip_private_hops)
             .build()
     }

@@ -275,6 +275,38 @@ fn a_target_by_name_looks_the_same() {
     golden.assert_same(&outcome);
 }
 
+/// The names of the golden files, as they were written.
+fn hosts_file() -> String {
+    let routers = (1..=8).map(|i| format!("10.78.{}.2 r{i}.example.test. r{i}\n", i - 1));
+    routers.chain(["10.78.8.2 target.example.test.\n".into()]).collect()
+}
+
+#[test]
+fn names_from_the_hosts_file_look_the_same_whatever_the_name_server_does() {
+    let (chain, scratch) = (chain(78), Scratch::new("golden-names"));
+    chain.client().ip("route add blackhole 192.0.2.53").unwrap();
+    let hosts = scratch.write("hosts", &hosts_file());
+    let resolver = scratch.write("resolv.conf", "nameserver 192.0.2.53\n");
+    let files = [(hosts.as_str(), "/etc/hosts"), (resolver.as_str(), "/etc/resolv.conf")];
+    for name in ["reversedns-hosts", "reversedns-noroute-resolver"] {
+        let golden = Golden::load(name);
+        let outcome = start(&mut program_with_files(chain.client(), &files, &golden.arguments())).wait();
+        golden.assert_same(&outcome);
+    }
+}
+
+/// A name server that is not there is known at once: the end-to-end probes take 4 s.
+#[test]
+fn refused_names_look_the_same() {
+    let (chain, scratch) = (chain(79), Scratch::new("golden-refused"));
+    let resolver = scratch.write("resolv.conf", "nameserver 127.0.0.1\n");
+    let files = [(resolver.as_str(), "/etc/resolv.conf")];
+    let golden = Golden::load("reversedns-refused");
+    let outcome = start(&mut program_with_files(chain.client(), &files, &golden.arguments())).wait();
+    golden.assert_same(&outcome);
+    assert!(outcome.took.as_secs() < 5, "{:?}", outcome.took);
+}
+
 /// Part 2: "`--ipv6` with a dual-stack name can trace IPv4" is here "IPv6 or a DNS error".
 #[test]
 fn ipv6_of_a_name_that_has_only_ipv4_is_a_dns_error() {

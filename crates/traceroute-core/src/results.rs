@@ -135,7 +135,11 @@ impl RunResult {
         Self {
             run_id,
             source: RunSource { ip_address: source.ip(), port: source.port() },
-            destination: RunDestination { ip_address: destination.ip(), port: destination.port() },
+            destination: RunDestination {
+                ip_address: destination.ip(),
+                port: destination.port(),
+                reverse_dns: Vec::new(),
+            },
             hops: report.hops.into_iter().map(Hop::from).collect(),
             reached: report.reached,
             end_reason: report.end_reason,
@@ -171,6 +175,9 @@ pub struct RunDestination {
     pub ip_address: IpAddr,
     /// The port probed, 0 for ICMP.
     pub port: u16,
+    /// The names of the address.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reverse_dns: Vec<String>,
 }
 
 /// One hop of a run.
@@ -185,6 +192,9 @@ pub struct Hop {
     pub rtt: f64,
     /// Whether an address answered.
     pub reachable: bool,
+    /// The names of the address.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reverse_dns: Vec<String>,
     /// Why the probe went no further.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "unreachable")]
     pub unreachable: Option<Unreachable>,
@@ -221,6 +231,7 @@ impl Hop {
             ip_address: None,
             rtt: 0.0,
             reachable: false,
+            reverse_dns: Vec::new(),
             unreachable: None,
             mtu: None,
             mpls: Vec::new(),

@@ -51,6 +51,13 @@ pub trait Host: Send + Sync {
     /// Runs a job that may block on a thread of its own, inside the host's network namespace. Nobody waits for it.
     fn spawn(&self, job: Job) -> Result<(), TracerouteError>;
 
+    /// Does a job that does not block, as making a socket, inside the host's network namespace before it returns. Where
+    /// there are no namespaces it just does it.
+    fn inside(&self, job: Job) -> Result<(), TracerouteError> {
+        job();
+        Ok(())
+    }
+
     /// Takes a local port of `source` for probes to `to`; `None` if somebody else has it.
     fn hold_port(
         &self,

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use traceroute_core::{Destination, FlowKey, Protocol, Sink, Source, TracerouteError};
+use traceroute_core::{Destination, FlowKey, Operation, Protocol, Sink, Source, TracerouteError};
 
 use crate::capture::{Capture, Subscription};
 use crate::clock::Clock;
@@ -109,6 +109,17 @@ impl Network {
     /// Runs a job that may block on a thread of its own, inside the network namespace. Nobody waits for it.
     pub fn spawn(&self, job: impl FnOnce() + Send + 'static) -> Result<(), TracerouteError> {
         self.host.spawn(Box::new(job))
+    }
+
+    /// What a job returns that does not block, as making a socket, and is done inside the network namespace.
+    pub fn inside<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, TracerouteError> {
+        let (done, result) = mpsc::channel();
+        // Whoever waits for the result is this call.
+        self.host.inside(Box::new(move || done.send(job()).unwrap_or_default()))?;
+        result.recv().map_err(|_| TracerouteError::System { operation: Operation::EnterNamespace, errno: 0 })
     }
 
     /// How many packets the capture has lost so far.

@@ -1,3 +1,133 @@
-//! What a request says beyond what the probes have learnt.
+//! What a request says beyond what its probes have learnt: names of addresses, and hops that nobody is to see.
+//!
+//! It is looked up beside the probing, in tasks that end with the request, and never makes it fail. What is not known when
+//! all runs have ended is waited for no longer than its own time-out from when it was asked, and not at all when the
+//! request is stopped. Nothing is opened or read before a request asks for it.
 
+mod cache;
+mod dns;
+mod hosts;
+mod names;
 pub(crate) mod private;
+mod sockets;
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::JoinSet;
+use traceroute_core::{Hop, Results};
+use traceroute_packets::{Network, Watched};
+
+use self::private::is_private;
+use self::sockets::Sockets;
+use crate::request::Request;
+use crate::run::{Phase, reached};
+
+pub use self::cache::{Cache, NameCache};
+pub(crate) use self::names::Names;
+pub use self::names::{LookingUp, LookupError, NameOptions, NameSource, ReverseLookup};
+
+/// What a tracer looks things up with.
+#[derive(Debug)]
+pub(crate) struct Lookups {
+    names: Arc<Names>,
+}
+
+impl Lookups {
+    pub(crate) fn new(network: &Arc<Network>, names: NameOptions) -> Self {
+        Self { names: Arc::new(Names::new(names, Sockets::of(network))) }
+    }
+}
+
+/// What is looked up for one request. Dropping it gives up. Most requests ask for nothing, so that takes no room.
+pub(crate) struct Enrichment(Option<Box<Asked>>);
+
+/// What a request asks for.
+struct Asked {
+    names: NamesAsked,
+    /// Whether private hops need no names.
+    skips_private_hops: bool,
+}
+
+/// The names of the addresses of one request.
+struct NamesAsked {
+    names: Arc<Names>,
+    state: Mutex<Asking>,
+}
+
+#[derive(Default)]
+struct Asking {
+    /// All addresses so far: each is looked up once in a request.
+    asked: HashSet<IpAddr>,
+    answers: JoinSet<(IpAddr, Arc<[String]>)>,
+}
+
+impl Enrichment {
+    /// Begins what needs no address.
+    pub(crate) fn begin(lookups: &Lookups, request: &Request) -> Self {
+        // Without runs there is nothing to name.
+        if !request.reverse_dns || request.traceroute_queries == 0 {
+            return Self(None);
+        }
+        let names = NamesAsked { names: Arc::clone(&lookups.names), state: Mutex::default() };
+        Self(Some(Box::new(Asked { names, skips_private_hops: request.skip_private_hops })))
+    }
+
+    /// Begins to look up the names of the destination.
+    pub(crate) fn hear_of_destination(&self, address: IpAddr) {
+        if let Some(Asked { names, .. }) = self.0.as_deref() {
+            names.ask(address);
+        }
+    }
+
+    /// Begins to look up the names of a hop that has answered.
+    pub(crate) fn hear_of(&self, hop: &Hop) {
+        if let Some(Asked { names, skips_private_hops }) = self.0.as_deref()
+            && let Some(address) = hop.ip_address
+            && !(*skips_private_hops && is_private(address))
+        {
+            names.ask(address);
+        }
+    }
+
+    /// Adds to the results what was learnt. Waits for what is still being looked up, unless the request is stopped.
+    pub(crate) async fn complete(self, results: &mut Results, phase: &Watched<Phase>) {
+        let Some(asked) = self.0 else { return };
+        let names = asked.names.answers(phase).await;
+        let names_of = |address: IpAddr| names.get(&address).map(|names| names.to_vec()).unwrap_or_default();
+        for run in results.traceroute.runs.iter_mut().flatten() {
+            run.destination.reverse_dns = names_of(run.destination.ip_address);
+            for hop in &mut run.hops {
+                hop.reverse_dns = hop.ip_address.map(names_of).unwrap_or_default();
+            }
+        }
+    }
+}
+
+impl NamesAsked {
+    fn ask(&self, address: IpAddr) {
+        let Asking { asked, answers } = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.insert(address) {
+            let names = Arc::clone(&self.names);
+            answers.spawn(async move { (address, names.of(address).await) });
+        }
+    }
+
+    /// All answers; those there are already if the request is stopped.
+    async fn answers(self, phase: &Watched<Phase>) -> HashMap<IpAddr, Arc<[String]>> {
+        let mut answers = self.state.into_inner().unwrap_or_else(PoisonError::into_inner).answers;
+        let mut known = HashMap::new();
+        loop {
+            tokio::select! {
+                biased;
+                answer = answers.join_next() => match answer {
+                    // A source of names that panics has none.
+                    Some(answer) => known.extend(answer),
+                    None => return known,
+                },
+                () = reached(phase, Phase::Stopped) => return known,
+            }
+        }
+    }
+}

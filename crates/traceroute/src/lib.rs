@@ -42,6 +42,7 @@ mod trace;
 mod tracer;
 mod work;
 
+pub use enrich::{Cache, LookingUp, LookupError, NameCache, NameOptions, NameSource, ReverseLookup};
 pub use error::{Error, InvalidRequest};
 pub use event::TraceEvent;
 pub use json::{Style, write_json};

@@ -123,10 +123,8 @@ pub const TIMEOUT: Number = Number {
 pub const IPV6: Switch = Switch { name: "ipv6", meaning: "Resolve the target's name to an IPv6 address" };
 
 /// Names of hops.
-pub const REVERSE_DNS: Switch = Switch {
-    name: "reverse-dns",
-    meaning: "Look up the names of hops and destination (not in this version)",
-};
+pub const REVERSE_DNS: Switch =
+    Switch { name: "reverse-dns", meaning: "Look up the names of hops and destination" };
 
 /// This host's public address.
 pub const SOURCE_PUBLIC_IP: Switch =

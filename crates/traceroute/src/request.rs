@@ -12,6 +12,7 @@ use crate::target::Target;
 const DEFAULT_PORT: u16 = 33_434;
 
 /// A request in which every field is within its range. [`Request::builder`] makes one.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Debug)]
 pub struct Request {
     pub(crate) target: Target,
@@ -24,6 +25,7 @@ pub struct Request {
     pub(crate) max_ttl: Ttl,
     pub(crate) timeout: Duration,
     pub(crate) ipv6: bool,
+    pub(crate) reverse_dns: bool,
     pub(crate) skip_private_hops: bool,
     pub(crate) wait: Wait,
     pub(crate) serial: bool,
@@ -32,6 +34,7 @@ pub struct Request {
 
 /// A request as it was typed. Numbers of any size are taken here, and refused by [`build`](Self::build) with an error
 /// that names the parameter and what is allowed.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Debug)]
 pub struct RequestBuilder {
     target: String,
@@ -43,6 +46,7 @@ pub struct RequestBuilder {
     max_ttl: i64,
     timeout_ms: i64,
     ipv6: bool,
+    reverse_dns: bool,
     skip_private_hops: bool,
     wait: Wait,
     serial: bool,
@@ -64,6 +68,7 @@ impl Request {
             max_ttl: MAX_TTL.default,
             timeout_ms: TIMEOUT.default,
             ipv6: false,
+            reverse_dns: false,
             skip_private_hops: false,
             wait: Wait::ADAPTIVE,
             serial: false,
@@ -147,7 +152,15 @@ impl RequestBuilder {
         self
     }
 
-    /// Blank hops whose address is private (10/8, 172.16/12, 192.168/16, fc00::/7), in events and in the result: only their
+    /// Look up the names of hops and destination while they are probed. Events come without them; the result waits for
+    /// those that are still missing, as long as [`NameOptions`](crate::NameOptions) says.
+    #[must_use]
+    pub fn reverse_dns(mut self, names: bool) -> Self {
+        self.reverse_dns = names;
+        self
+    }
+
+    /// Blank hops whose address is private (10/8, 172.16/12, 192.168/16, `fc00::/7`), in events and in the result: only their
     /// TTL stays. The counts of hops, and all else, keep their values.
     #[must_use]
     pub fn skip_private_hops(mut self, skip: bool) -> Self {
@@ -199,6 +212,7 @@ impl RequestBuilder {
             max_ttl: Ttl::new(checked(MAX_TTL, self.max_ttl)?).unwrap_or(Ttl::FIRST),
             timeout: Duration::from_millis(checked(TIMEOUT, self.timeout_ms)?),
             ipv6: self.ipv6,
+            reverse_dns: self.reverse_dns,
             skip_private_hops: self.skip_private_hops,
             wait: self.wait,
             serial: self.serial || self.paris,

@@ -17,9 +17,7 @@ use crate::run::Finished;
 
 /// What has become of the parts of a request so far.
 pub(crate) struct Tally<'a> {
-    pub(crate) runs: usize,
-    pub(crate) probes: usize,
-    skip_private_hops: bool,
+    request: &'a Request,
     events: &'a Events,
     /// The runs that ended with a result, in the order in which they did.
     runs_ended: Vec<usize>,
@@ -59,11 +57,9 @@ impl Failures {
 }
 
 impl<'a> Tally<'a> {
-    pub(crate) fn new(request: &Request, events: &'a Events) -> Self {
+    pub(crate) fn new(request: &'a Request, events: &'a Events) -> Self {
         Self {
-            runs: request.traceroute_queries.into(),
-            probes: request.e2e_queries.into(),
-            skip_private_hops: request.skip_private_hops,
+            request,
             events,
             runs_ended: Vec::new(),
             runs_failed: Failures::default(),
@@ -74,19 +70,30 @@ impl<'a> Tally<'a> {
         }
     }
 
+    /// How many runs there are.
+    pub(crate) fn runs(&self) -> usize {
+        self.request.traceroute_queries.into()
+    }
+
+    /// How many end-to-end probes there are.
+    pub(crate) fn probes(&self) -> usize {
+        self.request.e2e_queries.into()
+    }
+
     /// Whether every run and every probe has ended.
     pub(crate) fn is_complete(&self) -> bool {
-        self.runs_ended.len() + self.runs_failed.count() == self.runs && self.probes_ended() == self.probes
+        self.runs_ended.len() + self.runs_failed.count() == self.runs()
+            && self.probes_ended() == self.probes()
     }
 
     /// Whether nothing can come of the request any more.
     pub(crate) fn is_hopeless(&self) -> bool {
         let failed = self.probes_failed.count();
-        match self.runs {
+        match self.runs() {
             // Without runs the probes are all there is, and what the network refuses one it will refuse all.
             0 => {
                 let refused = self.probes_failed.0.iter().any(|(error, _)| !error.is_own());
-                failed > 0 && failed == self.probes_ended() && (refused || failed == self.probes)
+                failed > 0 && failed == self.probes_ended() && (refused || failed == self.probes())
             }
             runs => self.runs_failed.count() == runs,
         }
@@ -104,7 +111,7 @@ impl<'a> Tally<'a> {
                 let method = self.fell_back_to(run);
                 self.events.send(|| {
                     let mut result = result(finished, method);
-                    if self.skip_private_hops {
+                    if self.request.skip_private_hops {
                         result.hops.iter_mut().for_each(blank_if_private);
                     }
                     TraceEvent::RunFinished { run, result }
@@ -150,13 +157,10 @@ impl<'a> Tally<'a> {
         self.events.send(|| TraceEvent::EndToEnd { probe, rtt });
     }
 
-    pub(crate) fn results(
-        self,
-        request: &Request,
-        finished: Vec<(usize, Finished)>,
-    ) -> Result<Results, Error> {
+    pub(crate) fn results(self, finished: Vec<(usize, Finished)>) -> Result<Results, Error> {
+        let request = self.request;
         if self.is_hopeless() {
-            let failures = if self.runs == 0 { self.probes_failed } else { self.runs_failed };
+            let failures = if self.runs() == 0 { self.probes_failed } else { self.runs_failed };
             return Err(Error::AllRunsFailed(failures.errors()));
         }
         let place = |index: &usize| self.runs_ended.iter().position(|ended| ended == index);
@@ -166,17 +170,17 @@ impl<'a> Tally<'a> {
         let runs = finished.into_iter().map(|(index, finished)| result(finished, self.fell_back_to(index)));
         let runs = runs.collect();
         let mut traceroute = Traceroute::new(runs);
-        if self.skip_private_hops {
+        if request.skip_private_hops {
             // Hops have been counted.
             traceroute.hops_mut().for_each(blank_if_private);
         }
-        let warnings = self.runs_failed.warnings(self.runs, "runs");
-        let warnings = warnings.chain(self.probes_failed.warnings(self.probes, "end-to-end probes"));
+        let warnings = self.runs_failed.warnings(self.runs(), "runs");
+        let warnings = warnings.chain(self.probes_failed.warnings(self.probes(), "end-to-end probes"));
         let warnings = warnings.chain((speaking > 0).then(|| {
             format!(
                 "in {speaking} of {} runs the target sent data before it was asked for any: only its bare \
                  acknowledgements count as answers",
-                self.runs
+                self.runs()
             )
         }));
         Ok(Results {

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use traceroute_packets::{Blocks, Entropy, Network, NetworkOptions};
 
 use crate::budget::Budget;
+use crate::enrich::{Lookups, NameOptions};
 use crate::error::{Error, InvalidRequest};
 use crate::request::Request;
 use crate::resolve::Resolver;
@@ -26,6 +27,7 @@ pub(crate) struct Inner {
     pub(crate) network: Arc<Network>,
     pub(crate) budget: Option<Arc<Budget>>,
     pub(crate) resolver: Resolver,
+    pub(crate) lookups: Lookups,
     requests: Arc<Semaphore>,
     limits: Limits,
     runtime: Handle,
@@ -68,6 +70,7 @@ pub struct TracerBuilder {
     options: NetworkOptions,
     network: Option<Network>,
     limits: Limits,
+    names: NameOptions,
 }
 
 impl Tracer {
@@ -107,7 +110,7 @@ impl Tracer {
 
 impl TracerBuilder {
     /// Trace in the network namespace that `path` refers to: `/run/netns/NAME`, `/proc/PID/ns/net`. Names are resolved
-    /// in it too.
+    /// in it too, by the servers that the process's own configuration names.
     #[must_use]
     pub fn network_namespace(mut self, path: impl Into<PathBuf>) -> Self {
         self.options.namespace = Some(path.into());
@@ -142,6 +145,13 @@ impl TracerBuilder {
         self
     }
 
+    /// Who is asked for names, and for how long they are kept; the system and an hour by default.
+    #[must_use]
+    pub fn names(mut self, names: NameOptions) -> Self {
+        self.names = names;
+        self
+    }
+
     /// Opens the capture and the sinks. Raises the process's limit of open descriptors as far as it may, since each run
     /// holds a port by a socket.
     ///
@@ -160,9 +170,11 @@ impl TracerBuilder {
             Network::open(self.options).await.map_err(|error| Error::opening(namespace, error))?
         };
         let limits = Limits { requests: self.limits.requests.min(Semaphore::MAX_PERMITS), ..self.limits };
+        let network = Arc::new(network);
         Ok(Tracer {
             inner: Arc::new(Inner {
-                network: Arc::new(network),
+                lookups: Lookups::new(&network, self.names),
+                network,
                 budget: limits.probes_per_second.map(Budget::new).map(Arc::new),
                 resolver: Resolver::new(),
                 requests: Arc::new(Semaphore::new(limits.requests)),

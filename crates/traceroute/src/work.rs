@@ -12,6 +12,7 @@ use traceroute_tcp::Numbering;
 use tracing::debug;
 
 use crate::budget::BudgetedSink;
+use crate::enrich::Enrichment;
 use crate::enrich::private::blank_if_private;
 use crate::error::{Error, InvalidRequest};
 use crate::event::{Events, TraceEvent};
@@ -28,10 +29,12 @@ pub(crate) async fn carry_out(
     events: &Events,
     phase: &Watched<Phase>,
 ) -> Result<Results, Error> {
+    let enrichment = Enrichment::begin(&tracer.lookups, request);
     // Boxed, because a request is long done with it while it waits for answers.
     let destination = Box::pin(resolve(tracer, request, phase)).await?;
     let source = tracer.network.source_address(request.protocol, destination, request.effective_port())?;
     debug!(target = %destination.address, %source, "tracing");
+
     events.send(|| TraceEvent::Resolved { target: destination.address, source });
 
     let context = Context {
@@ -45,8 +48,15 @@ pub(crate) async fn carry_out(
         phase,
     };
     let mut tally = Tally::new(request, events);
-    let finished = conduct(&Parts { request, context, events }, &mut tally).await;
-    tally.results(request, finished)
+    let parts = Parts { request, context, enrichment, events };
+    parts.enrichment.hear_of_destination(destination.address);
+    let finished = conduct(&parts, &mut tally).await;
+    Box::pin(async {
+        let mut results = tally.results(finished)?;
+        parts.enrichment.complete(&mut results, phase).await;
+        Ok(results)
+    })
+    .await
 }
 
 /// The address to trace.
@@ -81,14 +91,14 @@ async fn conduct(parts: &Parts<'_>, tally: &mut Tally<'_>) -> Vec<(usize, Finish
     let mut probes_started = 0;
     let mut next_probe = Instant::now();
     // The first end-to-end probe is the first packet of all: it asks how far the destination is.
-    if tally.probes > 0 {
+    if tally.probes() > 0 {
         under_way.push(parts.probe(0));
         probes_started = 1;
         next_probe += interval;
     }
-    under_way.extend((0..tally.runs).map(|index| parts.run(index, parts.method())));
+    under_way.extend((0..tally.runs()).map(|index| parts.run(index, parts.method())));
 
-    let mut finished = Vec::with_capacity(tally.runs);
+    let mut finished = Vec::with_capacity(tally.runs());
     while !tally.is_complete() && !tally.is_hopeless() {
         tokio::select! {
             biased;
@@ -96,7 +106,7 @@ async fn conduct(parts: &Parts<'_>, tally: &mut Tally<'_>) -> Vec<(usize, Finish
             Some(part) = under_way.next(), if !under_way.is_empty() => {
                 take(parts, part, tally, &mut under_way, &mut finished);
             }
-            () = sleep_until(next_probe), if probes_started < tally.probes => {
+            () = sleep_until(next_probe), if probes_started < tally.probes() => {
                 under_way.push(parts.probe(probes_started));
                 probes_started += 1;
                 // After a stall no burst makes up for what was missed.
@@ -166,6 +176,7 @@ enum Part<'a> {
 struct Parts<'a> {
     request: &'a Request,
     context: Context<'a>,
+    enrichment: Enrichment,
     events: &'a Events,
 }
 
@@ -240,6 +251,9 @@ impl Parts<'_> {
             schedule = schedule.following();
         }
         let on_step = move |step| {
+            if let Step::Answered(hop) | Step::Updated(hop) = &step {
+                self.enrichment.hear_of(hop);
+            }
             self.events.send(|| match step {
                 Step::Sent(ttl) => TraceEvent::ProbeSent { run: index, ttl },
                 Step::Answered(hop) => TraceEvent::HopAnswered { run: index, hop: self.shown(hop) },

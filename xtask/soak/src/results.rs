@@ -298,18 +298,8 @@ mod tests {
         Order { protocol: Protocol::Udp, family: Family::V4, target: Number(9), runs: 1, probes: 2 };
 
     fn hop(ttl: u8, address: IpAddr, rtt: f64) -> traceroute::Hop {
-        traceroute::Hop {
-            ttl: Ttl::new(ttl).unwrap(),
-            ip_address: Some(address),
-            rtt,
-            reachable: true,
-            unreachable: None,
-            mtu: None,
-            mpls: Vec::new(),
-            interface: None,
-            nat: None,
-            rtt_source: None,
-        }
+        let hop = traceroute::Hop::unanswered(Ttl::new(ttl).unwrap());
+        traceroute::Hop { ip_address: Some(address), rtt, reachable: true, ..hop }
     }
 
     /// A request as it should end: 16 ms to the first hop and 2 ms more to each other.
@@ -321,7 +311,7 @@ mod tests {
         let run = RunResult {
             run_id: String::new(),
             source: RunSource { ip_address: target, port: 61_000 },
-            destination: RunDestination { ip_address: end.ip(), port: end.port() },
+            destination: RunDestination { ip_address: end.ip(), port: end.port(), reverse_dns: Vec::new() },
             hops: hops.map(|(ttl, address)| hop(ttl, *address, 14.1 + 2.0 * f64::from(ttl))).collect(),
             reached: true,
             end_reason: EndReason::Destination,

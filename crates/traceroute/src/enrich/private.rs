@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use traceroute_core::Hop;
 
-/// Whether an address is of a private network: 10/8, 172.16/12 and 192.168/16 (RFC 1918), fc00::/7 (RFC 4193), and the
+/// Whether an address is of a private network: 10/8, 172.16/12 and 192.168/16 (RFC 1918), `fc00::/7` (RFC 4193), and the
 /// IPv4 ones mapped into IPv6. Shared (100.64/10), link-local and loopback addresses are not.
 pub(crate) fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use traceroute::{Blocks, Limits, Protocol, Request, RequestBuilder, Results, Tracer};
+use traceroute::{Blocks, Limits, Protocol, Request, RequestBuilder, Results, Tracer, TracerBuilder};
 use traceroute_packets::{Clock, Host, Network, Parts};
 use traceroute_testnet::sim::virtual_time::{Attachment, SimTcp};
 use traceroute_testnet::sim::{self, Recorder, Topology};
@@ -35,7 +35,16 @@ impl Lab {
     ) -> Self {
         let addresses = topology.client;
         let client = |tcp| Client { addresses, tcp: Some(sockets(tcp)) };
-        Self::assembled(topology, change, client, 1000, Limits::default()).await
+        Self::assembled(topology, change, client, 1000, |tracer| tracer).await
+    }
+
+    /// A tracer that looks things up in a way of one's own.
+    pub(crate) async fn with(
+        topology: Topology,
+        tracer: impl FnOnce(TracerBuilder) -> TracerBuilder,
+    ) -> Self {
+        let host = Client::without_connections(topology.client);
+        Self::assembled(topology, |attachment| attachment, |_| host, 1000, tracer).await
     }
 
     /// A tracer on a host of one's own, with so many ports and such limits.
@@ -45,7 +54,8 @@ impl Lab {
         ports: u16,
         limits: Limits,
     ) -> Self {
-        Self::assembled(topology, |attachment| attachment, |_| host, ports, limits).await
+        Self::assembled(topology, |attachment| attachment, |_| host, ports, |tracer| tracer.limits(limits))
+            .await
     }
 
     async fn assembled<H: Host + 'static>(
@@ -53,7 +63,7 @@ impl Lab {
         change: impl FnOnce(Attachment) -> Attachment,
         host: impl FnOnce(SimTcp) -> H,
         ports: u16,
-        limits: Limits,
+        change_tracer: impl FnOnce(TracerBuilder) -> TracerBuilder,
     ) -> Self {
         let started = Instant::now();
         let attachment = change(Attachment::new(sim::Network::new(topology, 1)));
@@ -66,8 +76,8 @@ impl Lab {
             blocks: Blocks { ports: 61_000..=60_999 + ports, echo_ids: 7_000..=6_999 + ports },
             entropy: entropy(1),
         });
-        let tracer =
-            Tracer::builder().network(network).limits(limits).build().await.expect("nothing to open");
+        let tracer = change_tracer(Tracer::builder().network(network));
+        let tracer = tracer.build().await.expect("nothing to open");
         Self { tracer, recorder }
     }
 

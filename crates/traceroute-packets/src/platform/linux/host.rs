@@ -52,6 +52,10 @@ impl Host for LinuxHost {
         self.namespace.spawn("blocking", job)
     }
 
+    fn inside(&self, job: Job) -> Result<(), TracerouteError> {
+        self.namespace.run(job)
+    }
+
     fn hold_port(
         &self,
         protocol: Protocol,

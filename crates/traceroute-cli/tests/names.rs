@@ -1,0 +1,74 @@
+//! Names of hops and destination, from a name server that the program finds in its host's configuration.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+#[path = "../../traceroute/tests/common/dns.rs"]
+mod dns;
+
+use std::net::{TcpListener, UdpSocket};
+use std::time::Duration;
+
+use common::{Outcome, Scratch, hops, program_with_files, start};
+use dns::{Answer, DnsServer, names};
+use traceroute_testnet::kernel::Chain;
+
+/// Traces through two routers with a name server on the client's own host.
+fn trace_with(
+    name: &str,
+    answer: impl Fn(&str) -> Answer + Send + Sync + 'static,
+    arguments: &[&str],
+) -> (Outcome, DnsServer) {
+    let (chain, scratch) = (Chain::builder().routers(2).build().unwrap(), Scratch::new(name));
+    let (udp, tcp) = chain
+        .client()
+        .run(|| (UdpSocket::bind("127.0.0.53:53").unwrap(), TcpListener::bind("127.0.0.53:53").unwrap()));
+    let server = DnsServer::serve(udp, tcp, answer);
+    let resolver = scratch.write("resolv.conf", "nameserver 127.0.0.53\noptions edns0\n");
+    let hosts = scratch.write("hosts", "10.71.0.2 From.The.File file\n");
+    let files = [(resolver.as_str(), "/etc/resolv.conf"), (hosts.as_str(), "/etc/hosts")];
+    let arguments = [arguments, &["--reverse-dns", "10.71.2.2"]].concat();
+    (start(&mut program_with_files(chain.client(), &files, &arguments)).wait(), server)
+}
+
+#[test]
+fn the_hosts_file_comes_first_and_two_names_are_both_shown() {
+    let answer = |name: &str| match name {
+        "2.2.71.10.in-addr.arpa." => names(&["target.example.test.", "www.example.test."]),
+        "2.1.71.10.in-addr.arpa." => Answer::Code(3),
+        other => panic!("nobody was to ask for {other}"),
+    };
+    let (outcome, server) = trace_with("names-both", answer, &["-q3", "-Q1"]);
+    let report = outcome.report();
+    for run in report.runs() {
+        let names: Vec<_> = hops(run).iter().map(|hop| hop["reverse_dns"].to_string()).collect();
+        let both = r#"["target.example.test.","www.example.test."]"#;
+        assert_eq!(names, [r#"["From.The.File","file"]"#, "null", both]);
+        assert_eq!(run["destination"]["reverse_dns"].to_string(), both);
+    }
+    assert_eq!(server.asked(), (2, 1));
+    assert!(outcome.took < Duration::from_secs(3), "{:?}", outcome.took);
+}
+
+/// Five seconds from when it was asked, and not a moment for the exit.
+#[test]
+fn a_dead_name_server_delays_neither_other_names_nor_the_exit() {
+    let answer = |name: &str| match name {
+        "2.1.71.10.in-addr.arpa." => Answer::Silence,
+        _ => names(&["known.example.test."]),
+    };
+    let (outcome, _) = trace_with("names-dead", answer, &["-q1", "-Q0"]);
+    let report = outcome.report();
+    let known: Vec<_> = hops(report.run()).iter().map(|hop| hop.get("reverse_dns").is_some()).collect();
+    assert_eq!(known, [true, false, true]);
+    assert!(
+        outcome.took >= Duration::from_secs(5) && outcome.took < Duration::from_secs(6),
+        "{:?}",
+        outcome.took
+    );
+
+    // Probes that go on for longer are not followed by anything.
+    let (outcome, _) = trace_with("names-dead-long", |_| Answer::Silence, &["-q1", "-Q8"]);
+    outcome.report();
+    assert!(outcome.took < Duration::from_secs(8), "{:?}", outcome.took);
+}

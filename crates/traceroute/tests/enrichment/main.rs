@@ -1,0 +1,11 @@
+//! What a request looks up, from real servers on loopback, while it traces a simulated network. Real sockets and virtual
+//! time do not mix: the times here are real, and bounded loosely.
+
+#[path = "../common/client.rs"]
+mod client;
+#[path = "../common/dns.rs"]
+mod dns;
+#[path = "../simulated/lab.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod lab;
+mod names;
