@@ -109,9 +109,6 @@ impl Args {
     }
 
     fn build(&self, target: &str) -> Result<Request, InvalidRequest> {
-        if self.source_public_ip {
-            return Err(InvalidRequest::NotAvailable { what: format!("--{}", SOURCE_PUBLIC_IP.name) });
-        }
         Request::builder(target)
             .protocol(PROTOCOL.parse(&self.protocol)?)
             .tcp_method(TCP_METHOD.parse(&self.tcp_method)?)
@@ -122,6 +119,7 @@ impl Args {
             .timeout_ms(self.timeout)
             .ipv6(self.ipv6)
             .reverse_dns(self.reverse_dns)
+            .source_public_ip(self.source_public_ip)
             .skip_private_hops(self.skip_private_hops)
             .build()
     }

@@ -102,8 +102,6 @@ fn an_unknown_protocol_or_method_is_refused_with_those_there_are() {
 #[test]
 fn what_a_later_version_brings_says_so() {
     let quiet = Quiet::new();
-    let public_ip = "--source-public-ip";
-    quiet.assert_refused(&[public_ip, "127.0.0.1"], &[public_ip, "not available in this version"]);
     quiet.assert_refused(&["completion", "bash"], &["completion", "not available in this version"]);
     quiet.assert_nothing_sent();
 }

@@ -1,4 +1,5 @@
-//! What a request says beyond what its probes have learnt: names of addresses, and hops that nobody is to see.
+//! What a request says beyond what its probes have learnt: names of addresses, this host's public address,
+//! and hops that nobody is to see.
 //!
 //! It is looked up beside the probing, in tasks that end with the request, and never makes it fail. What is not known when
 //! all runs have ended is waited for no longer than its own time-out from when it was asked, and not at all when the
@@ -7,36 +8,52 @@
 mod cache;
 mod dns;
 mod hosts;
+mod https;
 mod names;
 pub(crate) mod private;
+mod public_ip;
 mod sockets;
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use traceroute_core::{Hop, Results};
 use traceroute_packets::{Network, Watched};
 
 use self::private::is_private;
 use self::sockets::Sockets;
 use crate::request::Request;
+use crate::resolve::Resolver;
 use crate::run::{Phase, reached};
 
-pub use self::cache::{Cache, NameCache};
+pub use self::cache::{Cache, NameCache, PublicIpCache};
+pub use self::https::{Proxy, Trust};
 pub(crate) use self::names::Names;
 pub use self::names::{LookingUp, LookupError, NameOptions, NameSource, ReverseLookup};
+pub(crate) use self::public_ip::PublicIp;
+pub use self::public_ip::{PUBLIC_IP_PROVIDERS, PublicIpOptions};
 
 /// What a tracer looks things up with.
 #[derive(Debug)]
 pub(crate) struct Lookups {
     names: Arc<Names>,
+    public_ip: Arc<PublicIp>,
 }
 
 impl Lookups {
-    pub(crate) fn new(network: &Arc<Network>, names: NameOptions) -> Self {
-        Self { names: Arc::new(Names::new(names, Sockets::of(network))) }
+    pub(crate) fn new(
+        network: &Arc<Network>,
+        resolver: &Resolver,
+        names: NameOptions,
+        public_ip: PublicIpOptions,
+    ) -> Self {
+        let sockets = Sockets::of(network);
+        Self {
+            names: Arc::new(Names::new(names, sockets.clone())),
+            public_ip: Arc::new(PublicIp::new(public_ip, sockets, resolver.clone())),
+        }
     }
 }
 
@@ -45,7 +62,9 @@ pub(crate) struct Enrichment(Option<Box<Asked>>);
 
 /// What a request asks for.
 struct Asked {
-    names: NamesAsked,
+    names: Option<NamesAsked>,
+    /// The task that finds out the public address.
+    public_ip: JoinSet<Option<Ipv4Addr>>,
     /// Whether private hops need no names.
     skips_private_hops: bool,
 }
@@ -67,23 +86,29 @@ impl Enrichment {
     /// Begins what needs no address.
     pub(crate) fn begin(lookups: &Lookups, request: &Request) -> Self {
         // Without runs there is nothing to name.
-        if !request.reverse_dns || request.traceroute_queries == 0 {
+        let names = (request.reverse_dns && request.traceroute_queries > 0)
+            .then(|| NamesAsked { names: Arc::clone(&lookups.names), state: Mutex::default() });
+        if names.is_none() && !request.source_public_ip {
             return Self(None);
         }
-        let names = NamesAsked { names: Arc::clone(&lookups.names), state: Mutex::default() };
-        Self(Some(Box::new(Asked { names, skips_private_hops: request.skip_private_hops })))
+        let mut public_ip = JoinSet::new();
+        if request.source_public_ip {
+            let lookup = Arc::clone(&lookups.public_ip);
+            public_ip.spawn(async move { lookup.find().await });
+        }
+        Self(Some(Box::new(Asked { names, public_ip, skips_private_hops: request.skip_private_hops })))
     }
 
     /// Begins to look up the names of the destination.
     pub(crate) fn hear_of_destination(&self, address: IpAddr) {
-        if let Some(Asked { names, .. }) = self.0.as_deref() {
+        if let Some(Asked { names: Some(names), .. }) = self.0.as_deref() {
             names.ask(address);
         }
     }
 
     /// Begins to look up the names of a hop that has answered.
     pub(crate) fn hear_of(&self, hop: &Hop) {
-        if let Some(Asked { names, skips_private_hops }) = self.0.as_deref()
+        if let Some(Asked { names: Some(names), skips_private_hops, .. }) = self.0.as_deref()
             && let Some(address) = hop.ip_address
             && !(*skips_private_hops && is_private(address))
         {
@@ -94,14 +119,30 @@ impl Enrichment {
     /// Adds to the results what was learnt. Waits for what is still being looked up, unless the request is stopped.
     pub(crate) async fn complete(self, results: &mut Results, phase: &Watched<Phase>) {
         let Some(asked) = self.0 else { return };
-        let names = asked.names.answers(phase).await;
-        let names_of = |address: IpAddr| names.get(&address).map(|names| names.to_vec()).unwrap_or_default();
-        for run in results.traceroute.runs.iter_mut().flatten() {
-            run.destination.reverse_dns = names_of(run.destination.ip_address);
-            for hop in &mut run.hops {
-                hop.reverse_dns = hop.ip_address.map(names_of).unwrap_or_default();
+        let Asked { names, mut public_ip, .. } = *asked;
+        if let Some(asked) = names {
+            let names = asked.answers(phase).await;
+            let names_of =
+                |address: IpAddr| names.get(&address).map(|names| names.to_vec()).unwrap_or_default();
+            for run in results.traceroute.runs.iter_mut().flatten() {
+                run.destination.reverse_dns = names_of(run.destination.ip_address);
+                for hop in &mut run.hops {
+                    hop.reverse_dns = hop.ip_address.map(names_of).unwrap_or_default();
+                }
             }
         }
+        if let Some(Ok(Some(address))) = next(&mut public_ip, phase).await {
+            results.source.public_ip = address.to_string();
+        }
+    }
+}
+
+/// What the next task has come to; `None` if there is none any more, or the request is stopped and none has ended.
+async fn next<T: 'static>(tasks: &mut JoinSet<T>, phase: &Watched<Phase>) -> Option<Result<T, JoinError>> {
+    tokio::select! {
+        biased;
+        ended = tasks.join_next() => ended,
+        () = reached(phase, Phase::Stopped) => None,
     }
 }
 
@@ -118,16 +159,10 @@ impl NamesAsked {
     async fn answers(self, phase: &Watched<Phase>) -> HashMap<IpAddr, Arc<[String]>> {
         let mut answers = self.state.into_inner().unwrap_or_else(PoisonError::into_inner).answers;
         let mut known = HashMap::new();
-        loop {
-            tokio::select! {
-                biased;
-                answer = answers.join_next() => match answer {
-                    // A source of names that panics has none.
-                    Some(answer) => known.extend(answer),
-                    None => return known,
-                },
-                () = reached(phase, Phase::Stopped) => return known,
-            }
+        while let Some(answer) = next(&mut answers, phase).await {
+            // A source of names that panics has none.
+            known.extend(answer);
         }
+        known
     }
 }

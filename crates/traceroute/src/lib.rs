@@ -42,7 +42,10 @@ mod trace;
 mod tracer;
 mod work;
 
-pub use enrich::{Cache, LookingUp, LookupError, NameCache, NameOptions, NameSource, ReverseLookup};
+pub use enrich::{
+    Cache, LookingUp, LookupError, NameCache, NameOptions, NameSource, PUBLIC_IP_PROVIDERS, Proxy,
+    PublicIpCache, PublicIpOptions, ReverseLookup, Trust,
+};
 pub use error::{Error, InvalidRequest};
 pub use event::TraceEvent;
 pub use json::{Style, write_json};

@@ -128,7 +128,7 @@ pub const REVERSE_DNS: Switch =
 
 /// This host's public address.
 pub const SOURCE_PUBLIC_IP: Switch =
-    Switch { name: "source-public-ip", meaning: "Look up this host's public address (not in this version)" };
+    Switch { name: "source-public-ip", meaning: "Look up this host's public address" };
 
 /// Hops with private addresses.
 pub const SKIP_PRIVATE_HOPS: Switch =

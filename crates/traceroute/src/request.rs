@@ -26,6 +26,7 @@ pub struct Request {
     pub(crate) timeout: Duration,
     pub(crate) ipv6: bool,
     pub(crate) reverse_dns: bool,
+    pub(crate) source_public_ip: bool,
     pub(crate) skip_private_hops: bool,
     pub(crate) wait: Wait,
     pub(crate) serial: bool,
@@ -47,6 +48,7 @@ pub struct RequestBuilder {
     timeout_ms: i64,
     ipv6: bool,
     reverse_dns: bool,
+    source_public_ip: bool,
     skip_private_hops: bool,
     wait: Wait,
     serial: bool,
@@ -69,6 +71,7 @@ impl Request {
             timeout_ms: TIMEOUT.default,
             ipv6: false,
             reverse_dns: false,
+            source_public_ip: false,
             skip_private_hops: false,
             wait: Wait::ADAPTIVE,
             serial: false,
@@ -160,6 +163,14 @@ impl RequestBuilder {
         self
     }
 
+    /// Find out this host's public address from services on the Internet while the path is probed, see
+    /// [`PublicIpOptions`](crate::PublicIpOptions). It stays empty where that fails.
+    #[must_use]
+    pub fn source_public_ip(mut self, public_ip: bool) -> Self {
+        self.source_public_ip = public_ip;
+        self
+    }
+
     /// Blank hops whose address is private (10/8, 172.16/12, 192.168/16, `fc00::/7`), in events and in the result: only their
     /// TTL stays. The counts of hops, and all else, keep their values.
     #[must_use]
@@ -213,6 +224,7 @@ impl RequestBuilder {
             timeout: Duration::from_millis(checked(TIMEOUT, self.timeout_ms)?),
             ipv6: self.ipv6,
             reverse_dns: self.reverse_dns,
+            source_public_ip: self.source_public_ip,
             skip_private_hops: self.skip_private_hops,
             wait: self.wait,
             serial: self.serial || self.paris,

@@ -32,15 +32,20 @@ impl Resolver {
 
     /// The first address of `name` in the family asked for.
     pub(crate) async fn resolve(&self, network: &Network, name: &str, ipv6: bool) -> Result<IpAddr, Error> {
-        let failed = |reason: String| Error::Resolve { name: name.to_owned(), reason };
-        let addresses = timeout(PATIENCE, self.ask(network, name))
-            .await
-            .map_err(|_| failed(format!("no answer within {} seconds", PATIENCE.as_secs())))??;
-        let mut addresses = addresses.map_err(|error| failed(reason(&error)))?.into_iter();
+        let addresses = self.addresses(network, name).await?;
         let family = if ipv6 { "IPv6" } else { "IPv4" };
         addresses
+            .into_iter()
             .find(|address| address.is_ipv6() == ipv6)
-            .ok_or_else(|| failed(format!("it has no {family} address")))
+            .ok_or_else(|| failed(name, format!("it has no {family} address")))
+    }
+
+    /// All addresses of `name`.
+    pub(crate) async fn addresses(&self, network: &Network, name: &str) -> Result<Vec<IpAddr>, Error> {
+        let addresses = timeout(PATIENCE, self.ask(network, name))
+            .await
+            .map_err(|_| failed(name, format!("no answer within {} seconds", PATIENCE.as_secs())))??;
+        addresses.map_err(|error| failed(name, reason(&error)))
     }
 
     async fn ask(&self, network: &Network, name: &str) -> Result<io::Result<Vec<IpAddr>>, Error> {
@@ -58,6 +63,10 @@ impl Resolver {
         })?;
         Ok(addresses.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into())))
     }
+}
+
+fn failed(name: &str, reason: String) -> Error {
+    Error::Resolve { name: name.to_owned(), reason }
 }
 
 /// The resolver's words without the standard library's preface.

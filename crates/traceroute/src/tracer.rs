@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use traceroute_packets::{Blocks, Entropy, Network, NetworkOptions};
 
 use crate::budget::Budget;
-use crate::enrich::{Lookups, NameOptions};
+use crate::enrich::{Lookups, NameOptions, PublicIpOptions};
 use crate::error::{Error, InvalidRequest};
 use crate::request::Request;
 use crate::resolve::Resolver;
@@ -71,6 +71,7 @@ pub struct TracerBuilder {
     network: Option<Network>,
     limits: Limits,
     names: NameOptions,
+    public_ip: PublicIpOptions,
 }
 
 impl Tracer {
@@ -152,6 +153,13 @@ impl TracerBuilder {
         self
     }
 
+    /// Who is asked for the public address, and for how long that is kept; five services and two hours by default.
+    #[must_use]
+    pub fn public_ip(mut self, public_ip: PublicIpOptions) -> Self {
+        self.public_ip = public_ip;
+        self
+    }
+
     /// Opens the capture and the sinks. Raises the process's limit of open descriptors as far as it may, since each run
     /// holds a port by a socket.
     ///
@@ -171,12 +179,13 @@ impl TracerBuilder {
         };
         let limits = Limits { requests: self.limits.requests.min(Semaphore::MAX_PERMITS), ..self.limits };
         let network = Arc::new(network);
+        let resolver = Resolver::new();
         Ok(Tracer {
             inner: Arc::new(Inner {
-                lookups: Lookups::new(&network, self.names),
+                lookups: Lookups::new(&network, &resolver, self.names, self.public_ip),
                 network,
                 budget: limits.probes_per_second.map(Budget::new).map(Arc::new),
-                resolver: Resolver::new(),
+                resolver,
                 requests: Arc::new(Semaphore::new(limits.requests)),
                 limits,
                 runtime: Handle::current(),

@@ -3,12 +3,15 @@
 use std::fmt;
 use std::future::Future;
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The names of addresses.
 pub type NameCache = Cache<IpAddr, Arc<[String]>>;
+
+/// This host's public address.
+pub type PublicIpCache = Cache<(), Ipv4Addr>;
 
 /// Keeps what has been looked up. Clones share what they keep, so that several tracers may, if they are in one network
 /// namespace. It takes no memory before something is asked for.

@@ -124,10 +124,17 @@ impl fmt::Debug for Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::enrich::PublicIpOptions;
 
     #[test]
     fn the_defaults_are_the_references() {
         let names = NameOptions::default();
         assert_eq!((names.patience, names.cache.keep()), (Duration::from_secs(5), Duration::from_hours(1)));
+        let public_ip = PublicIpOptions::default();
+        assert_eq!(
+            (public_ip.patience, public_ip.cache.keep()),
+            (Duration::from_secs(2), Duration::from_hours(2))
+        );
+        assert_eq!(public_ip.providers.len(), 5);
     }
 }

@@ -5,7 +5,10 @@
 mod client;
 #[path = "../common/dns.rs"]
 mod dns;
+#[path = "../common/https.rs"]
+mod https;
 #[path = "../simulated/lab.rs"]
 #[expect(dead_code, reason = "other tests use the rest")]
 mod lab;
 mod names;
+mod public_ip;
