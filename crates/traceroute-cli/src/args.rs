@@ -1,11 +1,30 @@
-//! The flags, as they are typed.
+//! The flags, as they are typed: the one definition, of which help, completions and man page are made.
 
-use clap::{ArgAction, Parser, Subcommand};
+use std::ffi::OsStr;
+
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::{Arg, ArgAction, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use traceroute::parameters::{
     E2E_QUERIES, IPV6, MAX_TTL, Number, PORT, PROTOCOL, REVERSE_DNS, SKIP_PRIVATE_HOPS, SOURCE_PUBLIC_IP,
     Switch, TCP_METHOD, TIMEOUT, TRACEROUTE_QUERIES, WINDOWS_DRIVER,
 };
 use traceroute::{InvalidRequest, Request};
+
+/// What the flags are about; help and man page have a section for each.
+pub(crate) mod heading {
+    pub(crate) const PROBES: &str = "Probes";
+    pub(crate) const PATH: &str = "Path";
+    pub(crate) const END_TO_END: &str = "End-to-end probes";
+    pub(crate) const NAMES: &str = "Names and addresses";
+    pub(crate) const OUTPUT: &str = "Output";
+}
+
+const LONG_ABOUT: &str = "\
+Traces the network path to a target and measures it end to end.
+
+Several runs start together, each on a flow of its own, and share what they learn: where they differ, packets are spread over \
+several paths. Beside them end-to-end probes, up to a second apart, measure loss, round trip and jitter.";
 
 /// What was typed.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
@@ -13,64 +32,110 @@ use traceroute::{InvalidRequest, Request};
 #[command(
     name = "datadog-traceroute",
     about = "Traces the network path to a target and measures it end to end",
+    long_about = LONG_ABOUT,
     override_usage = "datadog-traceroute [OPTIONS] TARGET",
     args_conflicts_with_subcommands = true,
     args_override_self = true,
     disable_help_subcommand = false,
-    max_term_width = 100
+    disable_help_flag = true,
+    max_term_width = 80,
+    after_help = "--help says more, with examples; `man` prints the manual page.",
+    after_long_help = crate::examples::listed()
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
-    #[arg(value_name = "TARGET", help = "Name, IPv4 or IPv6 address, HOST:PORT or [ADDRESS]:PORT")]
+    #[arg(value_name = "TARGET", help_heading = heading::PATH,
+          help = "Name, address, HOST:PORT or [ADDRESS]:PORT",
+          long_help = "Name, IPv4 or IPv6 address, HOST:PORT or [ADDRESS]:PORT. A link-local address takes its interface \
+                       along, as in fe80::1%eth0")]
     target: Option<String>,
     /// Taken only to be counted.
     #[arg(hide = true)]
     further_targets: Vec<String>,
-    #[arg(short = 'P', long = "proto", value_name = "PROTOCOL", help = PROTOCOL.meaning,
-          default_value = PROTOCOL.default)]
-    protocol: String,
-    #[arg(short, long, value_name = "PORT", help = PORT.meaning, default_value_t = PORT.default,
-          allow_negative_numbers = true, value_parser = number(&PORT))]
-    port: i64,
-    #[arg(short = 'q', long, value_name = "N", help = TRACEROUTE_QUERIES.meaning,
+
+    #[arg(short = 'q', long, value_name = "N", help_heading = heading::PATH, help = "Runs, 0 to 1000, side by side", long_help = TRACEROUTE_QUERIES.meaning,
           default_value_t = TRACEROUTE_QUERIES.default, allow_negative_numbers = true,
           value_parser = number(&TRACEROUTE_QUERIES))]
     traceroute_queries: i64,
-    #[arg(short = 'Q', long, value_name = "N", help = E2E_QUERIES.meaning, default_value_t = E2E_QUERIES.default,
-          allow_negative_numbers = true, value_parser = number(&E2E_QUERIES))]
-    e2e_queries: i64,
-    #[arg(short, long, value_name = "TTL", help = MAX_TTL.meaning, default_value_t = MAX_TTL.default,
-          allow_negative_numbers = true, value_parser = number(&MAX_TTL))]
+    #[arg(short, long, value_name = "TTL", help_heading = heading::PATH, help = MAX_TTL.meaning,
+          default_value_t = MAX_TTL.default, allow_negative_numbers = true, value_parser = number(&MAX_TTL))]
     max_ttl: i64,
-    #[arg(long, value_name = "MS", help = TIMEOUT.meaning, default_value_t = TIMEOUT.default,
-          allow_negative_numbers = true, value_parser = number(&TIMEOUT))]
+    #[arg(long, value_name = "MS", help_heading = heading::PATH,
+          help = "Longest wait for an answer in ms", long_help = TIMEOUT.meaning,
+          default_value_t = TIMEOUT.default, allow_negative_numbers = true, value_parser = number(&TIMEOUT))]
     timeout: i64,
-    #[arg(long, value_name = "METHOD", help = TCP_METHOD.meaning, default_value = TCP_METHOD.default)]
+
+    #[arg(short = 'P', long = "proto", value_name = "PROTOCOL", help_heading = heading::PROBES,
+          help = "udp, icmp or tcp", long_help = PROTOCOL.meaning, default_value = PROTOCOL.default, value_parser = PROTOCOLS,
+          hide_possible_values = true)]
+    protocol: String,
+    #[arg(short, long, value_name = "PORT", help_heading = heading::PROBES,
+          help = "Destination port", long_help = PORT.meaning,
+          default_value_t = PORT.default, allow_negative_numbers = true, value_parser = number(&PORT))]
+    port: i64,
+    #[arg(long, value_name = "METHOD", help_heading = heading::PROBES, help = "syn, sack or prefer_sack",
+          long_help = TCP_METHOD.meaning, default_value = TCP_METHOD.default, value_parser = TCP_METHODS,
+          hide_possible_values = true)]
     tcp_method: String,
-    #[arg(long, help = IPV6.meaning, value_parser = switch(&IPV6), num_args = 0..=1, require_equals = true,
-          default_value = "false", default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set)]
-    ipv6: bool,
-    #[arg(long, help = REVERSE_DNS.meaning, value_parser = switch(&REVERSE_DNS), num_args = 0..=1,
-          require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL",
-          action = ArgAction::Set)]
-    reverse_dns: bool,
-    #[arg(long, help = SOURCE_PUBLIC_IP.meaning, value_parser = switch(&SOURCE_PUBLIC_IP), num_args = 0..=1,
-          require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL",
-          action = ArgAction::Set)]
-    source_public_ip: bool,
-    #[arg(long, help = SKIP_PRIVATE_HOPS.meaning, value_parser = switch(&SKIP_PRIVATE_HOPS), num_args = 0..=1,
-          require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL",
-          action = ArgAction::Set)]
-    skip_private_hops: bool,
-    #[arg(long, help = WINDOWS_DRIVER.meaning, value_parser = switch(&WINDOWS_DRIVER), num_args = 0..=1,
-          require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL",
-          action = ArgAction::Set)]
+    #[arg(long, help_heading = heading::PROBES, help = "Use the kernel driver of Windows",
+          long_help = WINDOWS_DRIVER.meaning, value_parser = switch(&WINDOWS_DRIVER), num_args = 0..=1,
+          require_equals = true, default_value = "false", hide_default_value = true,
+          default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set)]
     windows_driver: bool,
-    #[arg(short, long, help = VERBOSE.meaning, value_parser = switch(&VERBOSE), num_args = 0..=1,
-          require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL",
-          action = ArgAction::Set)]
+
+    #[arg(short = 'Q', long, value_name = "N", help_heading = heading::END_TO_END,
+          help = "Probes of the whole way, 0 to 10000", long_help = E2E_QUERIES.meaning,
+          default_value_t = E2E_QUERIES.default, allow_negative_numbers = true,
+          value_parser = number(&E2E_QUERIES))]
+    e2e_queries: i64,
+
+    #[arg(long, help_heading = heading::NAMES, help = "Resolve a name to an IPv6 address", long_help = IPV6.meaning, value_parser = switch(&IPV6), num_args = 0..=1,
+          require_equals = true, default_value = "false", hide_default_value = true,
+          default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set)]
+    ipv6: bool,
+    #[arg(long, help_heading = heading::NAMES, help = "Look up the names of hops", long_help = REVERSE_DNS.meaning, value_parser = switch(&REVERSE_DNS),
+          num_args = 0..=1, require_equals = true, default_value = "false", hide_default_value = true,
+          default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set)]
+    reverse_dns: bool,
+    #[arg(long, help_heading = heading::NAMES, help = "Look up this host's public address", long_help = SOURCE_PUBLIC_IP.meaning,
+          value_parser = switch(&SOURCE_PUBLIC_IP), num_args = 0..=1, require_equals = true,
+          default_value = "false", hide_default_value = true, default_missing_value = "true",
+          value_name = "BOOL", action = ArgAction::Set)]
+    source_public_ip: bool,
+    #[arg(long, help_heading = heading::NAMES, help = "Blank hops with private addresses", long_help = SKIP_PRIVATE_HOPS.meaning,
+          value_parser = switch(&SKIP_PRIVATE_HOPS), num_args = 0..=1, require_equals = true,
+          default_value = "false", hide_default_value = true, default_missing_value = "true",
+          value_name = "BOOL", action = ArgAction::Set)]
+    skip_private_hops: bool,
+
+    #[arg(long, value_name = "FORMAT", help_heading = heading::OUTPUT, default_value = "auto",
+          help = "auto, json, table or csv", value_parser = FORMATS.try_map(format), hide_possible_values = true,
+          long_help = "How the result is written: json, the reference's; table, for people; csv, a row for each run and \
+                       hop; auto, a table where standard output is a terminal and JSON where it is not",
+          overrides_with = "json")]
+    format: Format,
+    #[arg(long, help_heading = heading::OUTPUT, help = JSON.meaning, value_parser = switch(&JSON), num_args = 0..=1,
+          require_equals = true, default_value = "false", hide_default_value = true,
+          default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set, overrides_with = "format")]
+    json: bool,
+    #[arg(short, long, help_heading = heading::OUTPUT, help = VERBOSE.meaning, value_parser = switch(&VERBOSE),
+          num_args = 0..=1, require_equals = true, default_value = "false", hide_default_value = true,
+          default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) verbose: bool,
+    #[arg(short, long, help_heading = heading::OUTPUT, action = ArgAction::Help, global = true,
+          help = "Print help: -h briefly, --help in full")]
+    help: Option<bool>,
+}
+
+/// How the result is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// A table on a terminal, JSON elsewhere.
+    Auto,
+    Json,
+    Table,
+    Csv,
 }
 
 /// What else the program does.
@@ -78,15 +143,68 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Print version, commit and build date
     Version,
-    /// Write a completion script for a shell (not in this version)
+    /// Print a completion script: bash, zsh, fish, powershell or elvish
     Completion {
-        /// bash, zsh, fish or powershell
-        shell: Option<String>,
+        #[arg(value_name = "SHELL", help = SHELL_WORDS, hide_possible_values = true,
+              value_parser = SHELLS.try_map(shell))]
+        shell: Shell,
     },
+    /// Print the manual page, as in `datadog-traceroute man | man -l -`
+    Man,
 }
 
-/// The log is no part of a request.
+/// Log and format are no part of a request.
 const VERBOSE: Switch = Switch { name: "verbose", meaning: "Log every step on standard error" };
+const JSON: Switch = Switch { name: "json", meaning: "The same as --format json" };
+
+const FORMATS: Words = Words(&["auto", "json", "table", "csv"]);
+const PROTOCOLS: Words = Words(&["udp", "icmp", "tcp"]);
+const TCP_METHODS: Words = Words(&["syn", "sack", "prefer_sack", "syn_socket"]);
+const SHELLS: Words = Words(&["bash", "zsh", "fish", "powershell", "elvish"]);
+pub(crate) const SHELL_WORDS: &str = "bash, zsh, fish, powershell or elvish";
+
+/// Text for which completions offer some words. Whether it is one of them is checked elsewhere.
+#[derive(Clone, Copy, Debug)]
+struct Words(&'static [&'static str]);
+
+impl TypedValueParser for Words {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(|word| PossibleValue::new(*word))))
+    }
+}
+
+fn format(text: String) -> Result<Format, InvalidRequest> {
+    match text.to_ascii_lowercase().as_str() {
+        "auto" => Ok(Format::Auto),
+        "json" => Ok(Format::Json),
+        "table" => Ok(Format::Table),
+        "csv" => Ok(Format::Csv),
+        _ => Err(InvalidRequest::UnknownValue {
+            name: "format",
+            given: text,
+            allowed: "auto, json, table and csv",
+        }),
+    }
+}
+
+fn shell(text: String) -> Result<Shell, InvalidRequest> {
+    Shell::from_str(&text, true).map_err(|_| InvalidRequest::UnknownValue {
+        name: "shell",
+        given: text,
+        allowed: "bash, zsh, fish, powershell and elvish",
+    })
+}
 
 fn number(number: &'static Number) -> impl Fn(&str) -> Result<i64, InvalidRequest> + Clone {
     |text| number.parse(text)
@@ -97,9 +215,19 @@ fn switch(switch: &'static Switch) -> impl Fn(&str) -> Result<bool, InvalidReque
 }
 
 impl Args {
+    /// How the result is to be written.
+    pub(crate) fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
+
+    /// What to trace, if it was given.
+    pub(crate) fn target(&self) -> Option<&str> {
+        self.target.as_deref()
+    }
+
     /// What was meant.
     pub(crate) fn request(&self) -> Result<Request, String> {
-        let Some(target) = &self.target else {
+        let Some(target) = self.target() else {
             return Err("no target: give a name or an address, as in `datadog-traceroute 192.0.2.1`".into());
         };
         if !self.further_targets.is_empty() {

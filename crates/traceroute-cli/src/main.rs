@@ -1,18 +1,23 @@
 //! The `datadog-traceroute` command.
 
 mod args;
+mod examples;
+mod man;
+mod output;
 mod signals;
 mod usage;
 
-use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::UdpSocket;
 use std::process::ExitCode;
 
-use clap::Parser;
-use traceroute::{Error, InvalidRequest, Request, Results, Style, Tracer, write_json};
+use clap::{CommandFactory, Parser};
+use traceroute::{Error, Request, Results, Tracer};
 use tracing::{Level, trace};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::args::{Args, Command};
+use crate::output::{Live, Output, Screen};
 use crate::signals::Signals;
 
 /// What a shell reports of a process that a signal has ended: 128 and the signal's number.
@@ -33,13 +38,18 @@ fn main() -> ExitCode {
     };
     match args.command {
         Some(Command::Version) => return finish(writeln!(io::stdout(), "{}", env!("VERSION_LINE"))),
-        Some(Command::Completion { .. }) => {
-            return fail(&InvalidRequest::NotAvailable { what: "completion".into() }.to_string());
+        Some(Command::Completion { shell }) => {
+            return finish(write_whole(|script| {
+                clap_complete::generate(shell, &mut Args::command(), "datadog-traceroute", script);
+                Ok(())
+            }));
         }
+        Some(Command::Man) => return finish(write_whole(|page| man::write(page))),
         None => {}
     }
+    let output = Output::new(args.format());
     if args.verbose {
-        log_everything();
+        log_everything(output.screen());
     }
     let request = match args.request() {
         Ok(request) => request,
@@ -54,15 +64,22 @@ fn main() -> ExitCode {
             ));
         }
     };
+    let mut live = output.live(&request);
     // Where the kernel does not close the capture in the background, it takes some 10 ms: not before the results.
     let mut tracer = None;
-    match runtime.block_on(run(request, &mut tracer)) {
-        Outcome::Complete(Ok(results)) => finish(write_results(&results)),
+    let outcome = runtime.block_on(run(request, &mut tracer, &mut live));
+    live.erase();
+    let write = |results: &Results, live: &mut Live| {
+        output.unsaid(results).iter().for_each(|warning| report(&format!("warning: {warning}")));
+        finish(output.write(results, live))
+    };
+    match outcome {
+        Outcome::Complete(Ok(results)) => write(&results, &mut live),
         Outcome::Complete(Err(error)) => fail(&format!("failed to run traceroute: {error}")),
         Outcome::Interrupted(signal, outcome) => {
             if let Ok(results) = outcome {
                 report("interrupted: these results are incomplete");
-                finish(write_results(&results));
+                write(&results, &mut live);
             } else {
                 report("interrupted before anything was learnt");
             }
@@ -78,7 +95,7 @@ fn enough_descriptors() -> io::Result<()> {
 }
 
 /// Traces to the end, or until the first signal. Leaves the tracer to the caller to drop.
-async fn run(request: Request, tracer: &mut Option<Tracer>) -> Outcome {
+async fn run(request: Request, tracer: &mut Option<Tracer>, live: &mut Live) -> Outcome {
     let building = async { tracer.insert(Tracer::builder().build().await?).start(request) };
     let mut trace = match building.await {
         Ok(trace) => trace,
@@ -88,18 +105,30 @@ async fn run(request: Request, tracer: &mut Option<Tracer>) -> Outcome {
     let mut signals = Signals::listen();
     loop {
         tokio::select! {
-            event = trace.next_event() => match event {
-                Some(event) => trace!(?event),
-                None => return Outcome::Complete(trace.finish().await),
-            },
-            signal = signals.next() => return Outcome::Interrupted(signal, trace.stop().await),
+            event = trace.next_event() => {
+                let Some(event) = event else { break };
+                trace!(?event);
+                live.take(&event);
+            }
+            signal = signals.next() => {
+                live.erase();
+                return Outcome::Interrupted(signal, trace.stop().await);
+            }
+            () = live.due() => live.draw(),
         }
     }
+    let outcome = trace.finish().await;
+    // What is left is to write the results, to somebody who perhaps does not read.
+    signals.end_by_the_next();
+    Outcome::Complete(outcome)
 }
 
-fn write_results(results: &Results) -> io::Result<()> {
-    let mut output = BufWriter::new(io::stdout().lock());
-    write_json(results, Style::Pretty, &mut output)?;
+/// Writes to standard output at once what is made in memory.
+fn write_whole(make: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
+    let mut text = Vec::new();
+    make(&mut text)?;
+    let mut output = io::stdout();
+    output.write_all(&text)?;
     output.flush()
 }
 
@@ -123,11 +152,17 @@ fn report(line: &str) {
     writeln!(io::stderr(), "{line}").unwrap_or_default();
 }
 
-fn log_everything() {
+/// Logs to standard error, above what is drawn on the terminal.
+fn log_everything(screen: Option<&Screen>) {
+    let writer = match screen.cloned() {
+        Some(screen) => BoxMakeWriter::new(move || screen.clone()),
+        None => BoxMakeWriter::new(io::stderr),
+    };
     tracing_subscriber::fmt()
         .with_max_level(Level::TRACE)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
+        // It would need another crate for colours, and panics where it is asked for them without.
+        .with_ansi(false)
+        .with_writer(writer)
         // Otherwise it tells standard error that it cannot write to standard error, and panics.
         .log_internal_errors(false)
         .init();

@@ -4,6 +4,8 @@ use std::error::Error as _;
 
 use clap::error::{ContextKind, ErrorKind};
 
+use crate::args::SHELL_WORDS;
+
 /// What is wrong, and what is allowed.
 pub(crate) fn one_line(error: &clap::Error) -> String {
     let context = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
@@ -27,6 +29,9 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
         }
         ErrorKind::TooManyValues | ErrorKind::WrongNumberOfValues => {
             format!("unexpected value {:?} for {argument}", context(ContextKind::InvalidValue))
+        }
+        ErrorKind::MissingRequiredArgument => {
+            format!("no shell: give {SHELL_WORDS}, as in `datadog-traceroute completion bash`")
         }
         ErrorKind::InvalidUtf8 => "an argument is not valid UTF-8".into(),
         _ => first_sentence(&error.to_string()),

@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, PipeReader, Read};
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -125,7 +125,15 @@ fn a_signal_before_anything_was_learnt_says_so() {
 }
 
 /// What the program can be asked for that it writes to standard output.
-const WRITES: [&[&str]; 3] = [&["-q1", "-Q0", "127.0.0.1"], &["version"], &["--help"]];
+const WRITES: [&[&str]; 7] = [
+    &["-q1", "-Q0", "127.0.0.1"],
+    &["-q1", "-Q0", "--format", "table", "127.0.0.1"],
+    &["-q1", "-Q0", "--format", "csv", "127.0.0.1"],
+    &["version"],
+    &["--help"],
+    &["completion", "zsh"],
+    &["man"],
+];
 
 #[test]
 fn a_reader_that_has_seen_enough_is_a_normal_end() {
@@ -148,6 +156,56 @@ fn a_full_disk_is_an_error_in_one_line() {
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         assert!(stderr.starts_with("Error: ") && stderr.contains("No space left"), "{stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+}
+
+/// A program that waits, before it exits, for somebody to read what it has written: the pipe has room for less.
+fn blocked_in_writing(chain: &Chain, arguments: &[&str]) -> (Running, PipeReader) {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut command = program(chain.client(), arguments);
+    let running = start_with(command.stdout(writer).stderr(Stdio::piped()));
+    // The trace is over once something is written, and what is written is longer than a pipe holds.
+    reader.read_exact(&mut [0]).unwrap();
+    (running, reader)
+}
+
+/// Checks that a program could not write all of its result.
+fn assert_incomplete(mut reader: PipeReader) {
+    let mut written = String::new();
+    reader.read_to_string(&mut written).unwrap();
+    assert!(!written.is_empty() && !written.ends_with("}\n"), "it was not blocked: {} bytes", written.len());
+}
+
+#[test]
+fn a_signal_ends_a_program_that_nobody_reads_from() {
+    let chain = Chain::builder().routers(1).build().unwrap();
+    let target = targets(&chain)[0].to_string();
+    for (signal, status) in SIGNALS {
+        let (running, reader) = blocked_in_writing(&chain, &["-q200", "-Q0", &target]);
+        assert_eq!(end_by(signal, running).status, Some(status));
+        assert_incomplete(reader);
+    }
+}
+
+#[test]
+fn a_second_signal_ends_what_the_first_did_not() {
+    let chain = Chain::builder().routers(1).build().unwrap();
+    let target = targets(&chain)[0];
+    for (signal, status) in SIGNALS {
+        let flows = await_flows(&chain, 202);
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut command = program(chain.client(), &["-q200", &target.to_string()]);
+        let mut running = start_with(command.stdout(writer).stderr(Stdio::piped()));
+        drop(command);
+        let _socket = flows();
+        let kill = format!("kill -{signal} {}", running.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        // It says so before it writes what it knows, which is more than the pipe holds.
+        let mut said = String::new();
+        BufReader::new(running.child.stderr.as_mut().unwrap()).read_line(&mut said).unwrap();
+        assert!(said.contains("interrupted"), "{said}");
+        assert_eq!(end_by(signal, running).status, Some(status));
+        assert_incomplete(reader);
     }
 }
 

@@ -100,9 +100,16 @@ fn an_unknown_protocol_or_method_is_refused_with_those_there_are() {
 }
 
 #[test]
-fn what_a_later_version_brings_says_so() {
+fn an_unknown_format_or_shell_is_refused_with_those_there_are() {
     let quiet = Quiet::new();
-    quiet.assert_refused(&["completion", "bash"], &["completion", "not available in this version"]);
+    for value in ["xml", "", "json "] {
+        let parts = ["format", value, "auto", "json", "table", "csv"];
+        quiet.assert_refused(&["--format", value, "127.0.0.1"], &parts);
+    }
+    quiet.assert_refused(&["127.0.0.1", "--format"], &["value", "--format"]);
+    let shells = ["bash", "zsh", "fish", "powershell", "elvish"];
+    quiet.assert_refused(&["completion", "tcsh"], &[&["shell", "tcsh"][..], &shells].concat());
+    quiet.assert_refused(&["completion"], &[&["no shell"][..], &shells].concat());
     quiet.assert_nothing_sent();
 }
 
@@ -174,6 +181,7 @@ fn switches_take_their_words_and_no_others() {
         "--skip-private-hops",
         "--windows-driver",
         "--verbose",
+        "--json",
     ] {
         for value in ["yes", "2", "on", "tRUE"] {
             let parts = [flag.trim_start_matches('-'), value, "true", "false"];
@@ -317,12 +325,16 @@ fn help_is_on_standard_output_and_names_every_flag() {
         "--source-public-ip",
         "--skip-private-hops",
         "--windows-driver",
+        "--format",
+        "--json",
         "--verbose",
         "-v",
         "--help",
         "-h",
         "TARGET",
         "version",
+        "completion",
+        "man",
         "33434",
         "3000",
     ];
@@ -331,6 +343,54 @@ fn help_is_on_standard_output_and_names_every_flag() {
     }
     assert_prints(&trace(&namespace, &["help", "version"]), &["version"]);
     assert_prints(&trace(&namespace, &["version", "--help"]), &["version"]);
+}
+
+/// The headings of the help, in their order.
+const HEADINGS: [&str; 5] = ["Path:", "Probes:", "End-to-end probes:", "Names and addresses:", "Output:"];
+
+#[test]
+fn help_is_grouped_and_the_brief_one_fits_a_screen() {
+    let namespace = Namespace::new().unwrap();
+    for flag in ["-h", "--help"] {
+        let outcome = trace(&namespace, &[flag]);
+        let headings: Vec<&str> = outcome.stdout.lines().filter(|line| HEADINGS.contains(line)).collect();
+        assert_eq!(headings, HEADINGS, "{flag}");
+        let widest = outcome.stdout.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= 80, "{flag}: {widest} columns");
+    }
+    let lines = trace(&namespace, &["-h"]).stdout.lines().count();
+    assert!(lines <= 50, "{lines} lines");
+}
+
+#[test]
+fn completions_and_manual_page_are_made_of_the_flags() {
+    let namespace = Namespace::new().unwrap();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish", "BASH"] {
+        let parts = ["datadog-traceroute", "traceroute-queries", "format", "prefer_sack", "csv"];
+        assert_prints(&trace(&namespace, &["completion", shell]), &parts);
+    }
+    let man = trace(&namespace, &["man"]);
+    let sections =
+        [".TH datadog", ".SH NAME", ".SH SYNOPSIS", ".SH PROBES", ".SH \"EXIT STATUS\"", ".SH EXAMPLES"];
+    assert_prints(&man, &sections);
+}
+
+#[test]
+fn the_last_format_wins() {
+    let namespace = Namespace::new().unwrap();
+    for (flags, start) in [
+        (&[][..], "{"),
+        (&["--format", "auto"], "{"),
+        (&["--format", "table", "--json"], "{"),
+        (&["--json", "--format=TABLE"], "traceroute to 127.0.0.1"),
+        (&["--json=true", "--format", "csv"], "test_run_id,"),
+        (&["--format", "csv", "--format", "table"], "traceroute to 127.0.0.1"),
+    ] {
+        let outcome = trace(&namespace, &[flags, &["-q1", "-Q0", "127.0.0.1"]].concat());
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (Some(0), ""), "{flags:?}");
+        assert!(outcome.stdout.starts_with(start), "{flags:?}: {}", outcome.stdout);
+        assert!(!outcome.stdout.contains('\u{1b}'), "colours are for terminals: {outcome:?}");
+    }
 }
 
 #[test]

@@ -40,12 +40,6 @@ pub enum InvalidRequest {
         /// What does the same here.
         instead: &'static str,
     },
-    /// The reference has it, this version does not.
-    #[error("{what} is not available in this version of datadog-traceroute")]
-    NotAvailable {
-        /// The parameter, and its value where others are available.
-        what: String,
-    },
     /// The target is not one.
     #[error("invalid target {target:?}: {reason}")]
     Target {

@@ -85,6 +85,30 @@ impl Request {
         &self.target.text
     }
 
+    /// How to probe.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// The number of runs.
+    #[must_use]
+    pub fn traceroute_queries(&self) -> u16 {
+        self.traceroute_queries
+    }
+
+    /// The number of end-to-end probes.
+    #[must_use]
+    pub fn e2e_queries(&self) -> u16 {
+        self.e2e_queries
+    }
+
+    /// The port that the probes go to, unless they are ICMP.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.effective_port()
+    }
+
     /// The port that the probes go to.
     pub(crate) fn effective_port(&self) -> u16 {
         self.target.port.unwrap_or(self.port)

@@ -1,0 +1,43 @@
+//! Command lines that show what the flags are for; every flag occurs.
+
+/// The program.
+const NAME: &str = "datadog-traceroute";
+
+/// What is behind the program's name, and what it does.
+pub(crate) const EXAMPLES: &[(&str, &str)] = &[
+    ("example.com", "Trace by UDP and measure for 50 seconds; Ctrl-C prints what is known."),
+    ("--traceroute-queries 1 --e2e-queries 0 192.0.2.1", "Only the path, at once."),
+    (
+        "--proto tcp --port 443 example.com",
+        "Trace the way that web traffic takes, past firewalls that stop UDP; says whether the port is open.",
+    ),
+    (
+        "--proto tcp --tcp-method prefer_sack [2001:db8::1]:443",
+        "Probe within a real connection, where the target supports that, and by SYN segments where not.",
+    ),
+    (
+        "--proto icmp --max-ttl 64 --timeout 1000 192.0.2.1",
+        "Trace by ICMP, farther, and wait less for silent routers.",
+    ),
+    (
+        "--ipv6 --reverse-dns example.com",
+        "Trace to the IPv6 address of a name, and show the names of the routers.",
+    ),
+    (
+        "--source-public-ip --skip-private-hops --json example.com",
+        "A result to share: with the public address of this host, and without the addresses of its own network.",
+    ),
+    ("--format csv -Q 0 example.com > path.csv", "A file for a spreadsheet."),
+    (
+        "--windows-driver --verbose example.com 2> log",
+        "Use the kernel driver of Windows, and keep a log of every packet.",
+    ),
+    ("completion bash", "Completions for a shell: put them where it looks for them."),
+    ("--help", "Every flag in full."),
+];
+
+/// The examples, for the end of the help.
+pub(crate) fn listed() -> String {
+    let examples = EXAMPLES.iter().map(|(line, meaning)| format!("  {NAME} {line}\n      {meaning}"));
+    format!("Examples:\n{}", examples.collect::<Vec<_>>().join("\n"))
+}
