@@ -231,7 +231,10 @@ impl Args {
             return Err("no target: give a name or an address, as in `datadog-traceroute 192.0.2.1`".into());
         };
         if !self.further_targets.is_empty() {
-            return Err(format!("one target is allowed, {} were given", self.further_targets.len() + 1));
+            return Err(format!(
+                "one target is allowed, {} were given: trace one after the other",
+                self.further_targets.len() + 1
+            ));
         }
         self.build(target).map_err(|error| error.to_string())
     }

@@ -1,5 +1,6 @@
 //! The `datadog-traceroute` command.
 
+mod advice;
 mod args;
 mod examples;
 mod man;
@@ -16,6 +17,7 @@ use traceroute::{Error, Request, Results, Tracer};
 use tracing::{Level, trace};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+use crate::advice::with_advice;
 use crate::args::{Args, Command};
 use crate::output::{Live, Output, Screen};
 use crate::signals::Signals;
@@ -75,7 +77,7 @@ fn main() -> ExitCode {
     };
     match outcome {
         Outcome::Complete(Ok(results)) => write(&results, &mut live),
-        Outcome::Complete(Err(error)) => fail(&format!("failed to run traceroute: {error}")),
+        Outcome::Complete(Err(error)) => fail(&format!("failed to run traceroute: {}", with_advice(&error))),
         Outcome::Interrupted(signal, outcome) => {
             if let Ok(results) = outcome {
                 report("interrupted: these results are incomplete");

@@ -406,7 +406,8 @@ fn where_sack_is_not_supported_the_references_words_say_so() {
         let (words, _) = theirs.split_once(": ").unwrap();
         assert_eq!(words, "SACK not supported for this target/source");
         let outcome = trace(chain.client(), &golden.arguments());
-        assert_eq!(outcome.error(), format!("failed to run traceroute: {words}: {reason}"));
+        let advice = "try --tcp-method prefer_sack or syn";
+        assert_eq!(outcome.error(), format!("failed to run traceroute: {words}: {reason}; {advice}"));
     }
 }
 

@@ -1,0 +1,70 @@
+//! What to do about an error, where the error itself does not say so.
+
+use traceroute::{Error, TracerouteError};
+
+/// The error in a line for each reason, with what to do next.
+pub(crate) fn with_advice(error: &Error) -> String {
+    match advice(error) {
+        Some(advice) => format!("{error}; {advice}"),
+        None => error.to_string(),
+    }
+}
+
+fn advice(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::Resolve { .. } => Some("check the spelling and the name servers, or give an address"),
+        Error::ResolvedTo { .. } => Some("check the name, or give an address"),
+        Error::Trace(error) => reason(error),
+        Error::AllRunsFailed(errors) => match errors.as_slice() {
+            [error] => reason(error),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn reason(error: &TracerouteError) -> Option<&'static str> {
+    match error {
+        TracerouteError::NetworkUnreachable { .. } | TracerouteError::HostUnreachable { .. } => {
+            Some("`ip route get ADDRESS` shows what this host knows of the way")
+        }
+        TracerouteError::NoSourceAddress { .. } => {
+            Some("`ip address` shows those that there are; trace an address of another family")
+        }
+        TracerouteError::SendRejected { .. } => {
+            Some("`nft list ruleset` and `ip rule` show them; try another --proto or --port")
+        }
+        TracerouteError::Broadcast { .. } => Some("give the address of a host"),
+        TracerouteError::SourceAddressGone { .. } | TracerouteError::CaptureEnded => {
+            Some("this host's network has changed: try again")
+        }
+        TracerouteError::HandshakeMissed { .. } => Some("try again, or --tcp-method syn"),
+        TracerouteError::IdentitiesExhausted { .. } => Some("try again when other traces have ended"),
+        TracerouteError::SackNotSupported { .. } => Some("try --tcp-method prefer_sack or syn"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use traceroute::{ConnectFailure, SackRefusal};
+
+    use super::*;
+
+    #[test]
+    fn advice_follows_the_reason_in_the_same_line() {
+        let target = "192.0.2.1:80".parse().expect("an address");
+        let refused = || TracerouteError::SackNotSupported {
+            target,
+            reason: SackRefusal::NotConnected(ConnectFailure::Refused),
+        };
+        let text = with_advice(&Error::AllRunsFailed(vec![refused()]));
+        assert_eq!(
+            text,
+            "SACK not supported for this target/source: 192.0.2.1:80 refused the connection; \
+             try --tcp-method prefer_sack or syn"
+        );
+        let two = Error::AllRunsFailed(vec![refused(), TracerouteError::CaptureEnded]);
+        assert_eq!(with_advice(&two), two.to_string(), "one does not help against all");
+    }
+}
