@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     Failed { program: String, status: ExitStatus },
     /// A file could not be read.
     CannotRead { path: PathBuf, error: io::Error },
+    /// A file could not be written.
+    CannotWrite { path: PathBuf, error: io::Error },
     /// What `cargo metadata` printed is not what we know.
     Metadata(serde_json::Error),
     /// The rules of the house are violated, in so many places as there are lines.
@@ -32,6 +34,7 @@ impl fmt::Display for Failure {
             Self::CannotStart { program, error } => write!(f, "cannot start `{program}`: {error}"),
             Self::Failed { program, status } => write!(f, "`{program}` failed: {status}"),
             Self::CannotRead { path, error } => write!(f, "cannot read {}: {error}", path.display()),
+            Self::CannotWrite { path, error } => write!(f, "cannot write {}: {error}", path.display()),
             Self::Metadata(error) => write!(f, "cannot understand the output of `cargo metadata`: {error}"),
             Self::Violations(lines) => f.write_str(&lines.join("\n")),
             Self::Checks(names) => write!(f, "failed: {}", names.join(", ")),

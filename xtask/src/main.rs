@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks")]
 
 mod bench;
+mod deb;
 mod doc;
 mod failure;
 mod lint;
@@ -24,7 +25,8 @@ struct Command {
     run: fn(&[OsString]) -> Result<(), Failure>,
 }
 
-const COMMANDS: &[Command] = &[lint::COMMAND, test::COMMAND, doc::COMMAND, bench::COMMAND, soak::COMMAND];
+const COMMANDS: &[Command] =
+    &[lint::COMMAND, test::COMMAND, doc::COMMAND, bench::COMMAND, soak::COMMAND, deb::COMMAND];
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();

@@ -104,7 +104,8 @@ pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<R
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     message.msg_control = (&raw mut control.0).cast();
-    message.msg_controllen = control.0.len();
+    // Lengths of control messages are `size_t` with glibc and `socklen_t` with musl.
+    message.msg_controllen = control.0.len() as _;
     // SAFETY: `message` points to live buffers of the lengths given.
     let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
     let len = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
@@ -144,7 +145,7 @@ pub(super) fn pass(through: BorrowedFd<'_>, descriptors: [BorrowedFd<'_>; 2]) ->
     message.msg_iovlen = 1;
     message.msg_control = (&raw mut control.0).cast();
     // SAFETY: the macro only computes.
-    message.msg_controllen = unsafe { libc::CMSG_SPACE(length) } as usize;
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(length) } as _;
     // SAFETY: `message` has a control buffer, which is longer than a header.
     let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
     // SAFETY: the header lies within the control buffer, which is aligned for it.
@@ -152,7 +153,7 @@ pub(super) fn pass(through: BorrowedFd<'_>, descriptors: [BorrowedFd<'_>; 2]) ->
         header.cmsg_level = libc::SOL_SOCKET;
         header.cmsg_type = libc::SCM_RIGHTS;
         // SAFETY: the macro only computes.
-        header.cmsg_len = unsafe { libc::CMSG_LEN(length) } as usize;
+        header.cmsg_len = unsafe { libc::CMSG_LEN(length) } as _;
     }
     // SAFETY: the data follows a header that lies within the control buffer.
     let data = unsafe { libc::CMSG_DATA(header) };
