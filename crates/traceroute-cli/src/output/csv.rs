@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use traceroute::Results;
 
-use super::names;
 use super::text::escaped;
 use super::words;
 
@@ -37,7 +36,7 @@ pub(crate) fn write(results: &Results, mut writer: impl Write) -> io::Result<()>
                 run.method.map(|method| method.to_string()).unwrap_or_default(),
                 hop.ttl.to_string(),
                 hop.ip_address.map(|address| address.to_string()).unwrap_or_default(),
-                harmless(&names::of_hop(hop).join(" ")),
+                harmless(&hop.reverse_dns.join(" ")),
                 if hop.reachable { hop.rtt.to_string() } else { String::new() },
                 hop.rtt_source.unwrap_or_default().into(),
                 hop.unreachable.map(|reason| reason.to_string()).unwrap_or_default(),

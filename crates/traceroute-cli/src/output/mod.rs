@@ -9,7 +9,6 @@
 mod csv;
 mod layout;
 mod live;
-mod names;
 mod picture;
 mod screen;
 mod table;

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use traceroute::{EndToEnd, Hop, Protocol, RunResult, Ttl};
 
-use super::names;
 use super::picture::{Picture, RunEnd, Spot};
 use super::text::{Span, Style};
 use super::words;
@@ -91,8 +90,9 @@ fn title(picture: &Picture) -> Vec<Span> {
     }
     let mut title = vec![Span::new(to, Style::Strong)];
     let mut known: Vec<&str> = Vec::new();
-    for name in picture.results_of_runs().flat_map(|(_, run)| names::of_destination(&run.destination)) {
-        if !known.contains(&name.as_str()) {
+    for name in picture.results_of_runs().flat_map(|(_, run)| &run.destination.reverse_dns) {
+        let name = without_root(name);
+        if !known.contains(&name) {
             known.push(name);
         }
     }
@@ -178,7 +178,7 @@ fn group(picture: &Picture, spots: &[Spot<'_>], address: IpAddr) -> Group {
 
 /// What there is to say of a hop besides its address and its round trip.
 fn notes(hop: &Hop) -> Vec<Span> {
-    let mut notes: Vec<Span> = names::of_hop(hop).iter().map(Span::plain).collect();
+    let mut notes: Vec<Span> = hop.reverse_dns.iter().map(|name| Span::plain(without_root(name))).collect();
     notes.extend(
         hop.unreachable.map(|reason| Span::new(format!("!{}", words::unreachable(reason)), Style::Bad)),
     );
@@ -188,6 +188,11 @@ fn notes(hop: &Hop) -> Vec<Span> {
     notes.extend(hop.nat.as_ref().map(|nat| Span::new(format!("NAT, seen as {}", nat.source), Style::Note)));
     notes.extend(hop.interface.as_ref().map(|interface| Span::new(words::interface(interface), Style::Note)));
     notes
+}
+
+/// A name as people write it, without the dot that stands for the root of all names.
+fn without_root(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
 }
 
 /// Why the runs ended, once where several agree, and what else befell them.
@@ -263,7 +268,10 @@ fn summary(picture: &Picture) -> Vec<Span> {
     if packets_received > 0 {
         let [min, avg, max, jitter] = [rtt.min, rtt.avg, rtt.max, jitter].map(words::brief);
         summary.push(Span::plain(format!("rtt min/avg/max {min}/{avg}/{max}")));
-        summary.push(Span::plain(format!("jitter {jitter} ms")));
+        // One round trip differs from none.
+        if packets_received > 1 {
+            summary.push(Span::plain(format!("jitter {jitter} ms")));
+        }
     }
     summary
 }

@@ -34,6 +34,7 @@ fn silent(number: u8) -> Hop {
         reachable: false,
         unreachable: None,
         mtu: None,
+        reverse_dns: Vec::new(),
         mpls: Vec::new(),
         interface: None,
         nat: None,
@@ -49,7 +50,7 @@ fn run(id: &str, hops: Vec<Hop>, end_reason: EndReason) -> RunResult {
     RunResult {
         run_id: id.into(),
         source: RunSource { ip_address: ip(SOURCE), port: 40_000 },
-        destination: RunDestination { ip_address: ip(TARGET), port: 33_434 },
+        destination: RunDestination { ip_address: ip(TARGET), port: 33_434, reverse_dns: Vec::new() },
         hops,
         reached: matches!(end_reason, EndReason::Destination | EndReason::DestinationTimeExceeded),
         end_reason,
