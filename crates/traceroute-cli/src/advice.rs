@@ -61,7 +61,7 @@ mod tests {
         let text = with_advice(&Error::AllRunsFailed(vec![refused()]));
         assert_eq!(
             text,
-            "SACK not supported for this target/source: 192.0.2.1:80 refused the connection; \
+            "SACK not supported for this target/source: the connection to 192.0.2.1:80 was refused; \
              try --tcp-method prefer_sack or syn"
         );
         let two = Error::AllRunsFailed(vec![refused(), TracerouteError::CaptureEnded]);

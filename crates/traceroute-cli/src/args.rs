@@ -1,15 +1,18 @@
 //! The flags, as they are typed: the one definition, of which help, completions and man page are made.
 
 use std::ffi::OsStr;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use traceroute::parameters::{
-    E2E_QUERIES, IPV6, MAX_TTL, Number, PORT, PROTOCOL, REVERSE_DNS, SKIP_PRIVATE_HOPS, SOURCE_PUBLIC_IP,
-    Switch, TCP_METHOD, TIMEOUT, TRACEROUTE_QUERIES, WINDOWS_DRIVER,
+    DSCP, E2E_INTERVAL, E2E_QUERIES, FIRST_TTL, IPV6, MAX_TTL, Number, PORT, PROTOCOL, REVERSE_DNS,
+    SEND_DELAY, SIZE, SKIP_PRIVATE_HOPS, SOURCE_PORT, SOURCE_PUBLIC_IP, Switch, TCP_METHOD, TIMEOUT, TOS,
+    TRACEROUTE_QUERIES, WAIT, WINDOWS_DRIVER,
 };
-use traceroute::{InvalidRequest, Request};
+use traceroute::{Family, InvalidRequest, Request, Tracer, TracerBuilder};
 
 /// What the flags are about; help and man page have a section for each.
 pub(crate) mod heading {
@@ -58,6 +61,10 @@ pub(crate) struct Args {
           default_value_t = TRACEROUTE_QUERIES.default, allow_negative_numbers = true,
           value_parser = number(&TRACEROUTE_QUERIES))]
     traceroute_queries: i64,
+    #[arg(short, long, value_name = "TTL", help_heading = heading::PATH, help = "First TTL probed",
+          long_help = FIRST_TTL.meaning, default_value_t = FIRST_TTL.default, allow_negative_numbers = true,
+          value_parser = number(&FIRST_TTL))]
+    first_ttl: i64,
     #[arg(short, long, value_name = "TTL", help_heading = heading::PATH, help = MAX_TTL.meaning,
           default_value_t = MAX_TTL.default, allow_negative_numbers = true, value_parser = number(&MAX_TTL))]
     max_ttl: i64,
@@ -65,6 +72,12 @@ pub(crate) struct Args {
           help = "Longest wait for an answer in ms", long_help = TIMEOUT.meaning,
           default_value_t = TIMEOUT.default, allow_negative_numbers = true, value_parser = number(&TIMEOUT))]
     timeout: i64,
+    #[arg(long, value_name = "HOW", help_heading = heading::PATH, help = "adaptive or full patience",
+          long_help = WAIT.meaning, default_value = WAIT.default, value_parser = WAITS, hide_possible_values = true)]
+    wait: String,
+    #[arg(long, value_name = "MS", help_heading = heading::PATH, hide_short_help = true, help = SEND_DELAY.meaning,
+          default_value_t = SEND_DELAY.default, allow_negative_numbers = true, value_parser = number(&SEND_DELAY))]
+    send_delay: i64,
 
     #[arg(short = 'P', long = "proto", value_name = "PROTOCOL", help_heading = heading::PROBES,
           help = "udp, icmp or tcp", long_help = PROTOCOL.meaning, default_value = PROTOCOL.default, value_parser = PROTOCOLS,
@@ -83,13 +96,46 @@ pub(crate) struct Args {
           require_equals = true, default_value = "false", hide_default_value = true,
           default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set)]
     windows_driver: bool,
+    #[arg(short, long, value_name = "ADDRESS", help_heading = heading::PROBES, help = "Send from this address",
+          long_help = "Send from this address of this host; the routing table chooses one otherwise",
+          value_parser = address)]
+    source: Option<IpAddr>,
+    #[arg(short, long, value_name = "NAME", help_heading = heading::PROBES, help = "Send through this interface",
+          long_help = "Send through this interface, given by name or index; the routing table chooses one otherwise")]
+    interface: Option<String>,
+    #[arg(long, value_name = "PORT", help_heading = heading::PROBES, hide_short_help = true,
+          help = SOURCE_PORT.meaning, default_value_t = SOURCE_PORT.default, allow_negative_numbers = true,
+          value_parser = in_range(&SOURCE_PORT))]
+    source_port: i64,
+    #[arg(long, value_name = "N", help_heading = heading::PROBES, help = "Type of service, 0 to 255",
+          long_help = TOS.meaning, default_value_t = TOS.default, allow_negative_numbers = true,
+          value_parser = number(&TOS), overrides_with = "dscp")]
+    tos: i64,
+    #[arg(long, value_name = "N", help_heading = heading::PROBES, hide_short_help = true, help = DSCP.meaning,
+          allow_negative_numbers = true, value_parser = number(&DSCP), overrides_with = "tos")]
+    dscp: Option<i64>,
+    #[arg(long, value_name = "BYTES", help_heading = heading::PROBES, help = "Length of the datagrams",
+          long_help = SIZE.meaning, default_value_t = SIZE.default, allow_negative_numbers = true,
+          value_parser = number(&SIZE))]
+    size: i64,
 
     #[arg(short = 'Q', long, value_name = "N", help_heading = heading::END_TO_END,
           help = "Probes of the whole way, 0 to 10000", long_help = E2E_QUERIES.meaning,
           default_value_t = E2E_QUERIES.default, allow_negative_numbers = true,
           value_parser = number(&E2E_QUERIES))]
     e2e_queries: i64,
+    #[arg(long, value_name = "MS", help_heading = heading::END_TO_END, help = "Time between them, 0 spreads them",
+          long_help = E2E_INTERVAL.meaning, default_value_t = E2E_INTERVAL.default, allow_negative_numbers = true,
+          value_parser = number(&E2E_INTERVAL))]
+    e2e_interval: i64,
+    #[arg(long, help_heading = heading::END_TO_END, help = "Only the path, as --e2e-queries 0",
+          overrides_with = "e2e_queries")]
+    no_e2e: bool,
 
+    #[arg(short = '4', help_heading = heading::NAMES, help = "Trace over IPv4 only", overrides_with = "only_ipv6")]
+    only_ipv4: bool,
+    #[arg(short = '6', help_heading = heading::NAMES, help = "Trace over IPv6 only", overrides_with = "only_ipv4")]
+    only_ipv6: bool,
     #[arg(long, help_heading = heading::NAMES, help = "Resolve a name to an IPv6 address", long_help = IPV6.meaning, value_parser = switch(&IPV6), num_args = 0..=1,
           require_equals = true, default_value = "false", hide_default_value = true,
           default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set)]
@@ -159,6 +205,7 @@ const JSON: Switch = Switch { name: "json", meaning: "The same as --format json"
 
 const FORMATS: Words = Words(&["auto", "json", "table", "csv"]);
 const PROTOCOLS: Words = Words(&["udp", "icmp", "tcp"]);
+const WAITS: Words = Words(&["adaptive", "full"]);
 const TCP_METHODS: Words = Words(&["syn", "sack", "prefer_sack", "syn_socket"]);
 const SHELLS: Words = Words(&["bash", "zsh", "fish", "powershell", "elvish"]);
 pub(crate) const SHELL_WORDS: &str = "bash, zsh, fish, powershell or elvish";
@@ -206,8 +253,20 @@ fn shell(text: String) -> Result<Shell, InvalidRequest> {
     })
 }
 
+fn address(text: &str) -> Result<IpAddr, InvalidRequest> {
+    text.parse().map_err(|_| InvalidRequest::Contradiction {
+        what: format!("source {text:?}"),
+        why: "it must be an IPv4 or IPv6 address of this host".into(),
+    })
+}
+
 fn number(number: &'static Number) -> impl Fn(&str) -> Result<i64, InvalidRequest> + Clone {
     |text| number.parse(text)
+}
+
+/// Reads a number that is no part of a request, which checks its own.
+fn in_range(number: &'static Number) -> impl Fn(&str) -> Result<i64, InvalidRequest> + Clone {
+    |text| number.check(number.parse(text)?)
 }
 
 fn switch(switch: &'static Switch) -> impl Fn(&str) -> Result<bool, InvalidRequest> + Clone {
@@ -240,18 +299,47 @@ impl Args {
     }
 
     fn build(&self, target: &str) -> Result<Request, InvalidRequest> {
-        Request::builder(target)
+        let mut builder = Request::builder(target)
             .protocol(PROTOCOL.parse(&self.protocol)?)
             .tcp_method(TCP_METHOD.parse(&self.tcp_method)?)
             .port(self.port)
             .traceroute_queries(self.traceroute_queries)
-            .e2e_queries(self.e2e_queries)
+            .e2e_queries(if self.no_e2e { 0 } else { self.e2e_queries })
+            .e2e_interval_ms(self.e2e_interval)
+            .first_ttl(self.first_ttl)
             .max_ttl(self.max_ttl)
             .timeout_ms(self.timeout)
+            .wait(WAIT.parse(&self.wait)?)
+            .send_delay_ms(self.send_delay)
+            .tos(self.tos)
+            .size(self.size)
             .ipv6(self.ipv6)
             .reverse_dns(self.reverse_dns)
             .source_public_ip(self.source_public_ip)
-            .skip_private_hops(self.skip_private_hops)
-            .build()
+            .skip_private_hops(self.skip_private_hops);
+        if self.only_ipv4 {
+            builder = builder.family(Family::V4);
+        } else if self.only_ipv6 {
+            builder = builder.family(Family::V6);
+        }
+        if let Some(dscp) = self.dscp {
+            builder = builder.dscp(dscp);
+        }
+        if let Some(source) = self.source {
+            builder = builder.source(source);
+        }
+        if let Some(interface) = &self.interface {
+            builder = builder.interface(interface);
+        }
+        builder.build()
+    }
+
+    /// The tracer that carries requests out.
+    pub(crate) fn tracer(&self) -> TracerBuilder {
+        let builder = Tracer::builder();
+        match u16::try_from(self.source_port).ok().and_then(NonZeroU16::new) {
+            Some(port) => builder.first_port(port),
+            None => builder,
+        }
     }
 }

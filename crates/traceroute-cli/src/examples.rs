@@ -29,6 +29,24 @@ pub(crate) const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("--format csv -Q 0 example.com > path.csv", "A file for a spreadsheet."),
     (
+        "-4 --source 192.0.2.7 --no-e2e example.com",
+        "The path over IPv4 from another address of this host; -6 is for IPv6.",
+    ),
+    (
+        "-6 --interface wg0 --dscp 46 example.com",
+        "Through a tunnel, marked as voice is; --tos 184 means the same.",
+    ),
+    ("--size 1500 --tos 184 192.0.2.1", "Probes of full length: where they end, mtu says what fits."),
+    (
+        "--first-ttl 5 --wait full --send-delay 500 192.0.2.1",
+        "Leave out the own network, probe slowly, and wait for silent routers as long as --timeout allows.",
+    ),
+    (
+        "--e2e-queries 600 --e2e-interval 100 192.0.2.1",
+        "Watch loss and jitter for a minute, ten probes a second.",
+    ),
+    ("--source-port 40000 -q 1 192.0.2.1", "Probe from a port that a firewall lets pass."),
+    (
         "--windows-driver --verbose example.com 2> log",
         "Use the kernel driver of Windows, and keep a log of every packet.",
     ),

@@ -13,7 +13,7 @@ use std::net::UdpSocket;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use traceroute::{Error, Request, Results, Tracer};
+use traceroute::{Error, Request, Results, Tracer, TracerBuilder};
 use tracing::{Level, trace};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
     let mut live = output.live(&request);
     // Where the kernel does not close the capture in the background, it takes some 10 ms: not before the results.
     let mut tracer = None;
-    let outcome = runtime.block_on(run(request, &mut tracer, &mut live));
+    let outcome = runtime.block_on(run(args.tracer(), request, &mut tracer, &mut live));
     live.erase();
     let write = |results: &Results, live: &mut Live| {
         output.unsaid(results).iter().for_each(|warning| report(&format!("warning: {warning}")));
@@ -97,8 +97,13 @@ fn enough_descriptors() -> io::Result<()> {
 }
 
 /// Traces to the end, or until the first signal. Leaves the tracer to the caller to drop.
-async fn run(request: Request, tracer: &mut Option<Tracer>, live: &mut Live) -> Outcome {
-    let building = async { tracer.insert(Tracer::builder().build().await?).start(request) };
+async fn run(
+    builder: TracerBuilder,
+    request: Request,
+    tracer: &mut Option<Tracer>,
+    live: &mut Live,
+) -> Outcome {
+    let building = async { tracer.insert(builder.build().await?).start(request) };
     let mut trace = match building.await {
         Ok(trace) => trace,
         Err(error) => return Outcome::Complete(Err(error)),

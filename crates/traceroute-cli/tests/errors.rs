@@ -74,6 +74,13 @@ fn numbers_outside_of_their_range_are_refused_with_the_range() {
         ("--e2e-queries", "e2e-queries", &["-1", "10001"], ["0", "10000"]),
         ("-Q", "e2e-queries", &["-1", "10001"], ["0", "10000"]),
         ("--timeout", "timeout", &["0", "-1", "600001"], ["1", "600000"]),
+        ("--first-ttl", "first-ttl", &["0", "256", "-1"], ["1", "255"]),
+        ("--send-delay", "send-delay", &["0", "-1", "60001"], ["1", "60000"]),
+        ("--e2e-interval", "e2e-interval", &["-1", "3600001"], ["0", "3600000"]),
+        ("--source-port", "source-port", &["-1", "65536"], ["0", "65535"]),
+        ("--tos", "tos", &["-1", "256"], ["0", "255"]),
+        ("--dscp", "dscp", &["-1", "64"], ["0", "63"]),
+        ("--size", "size", &["-1", "1", "65", "65536"], ["0", "65535"]),
     ] {
         let [from, to] = range;
         let allowed = format!("from {from} to {to}");
@@ -97,6 +104,47 @@ fn an_unknown_protocol_or_method_is_refused_with_those_there_are() {
         &["tcp-method", "fin", "syn", "sack", "prefer_sack", "syn_socket"],
     );
     quiet.assert_nothing_sent();
+}
+
+#[test]
+fn what_contradicts_the_target_or_another_flag_is_refused() {
+    let quiet = Quiet::new();
+    for (arguments, parts) in [
+        (&["--first-ttl", "6", "--max-ttl", "5", "127.0.0.1"][..], &["first-ttl 6", "5", "max-ttl"][..]),
+        (&["--size", "100", "-P", "tcp", "127.0.0.1"], &["size 100", "tcp", "udp or icmp"]),
+        (&["-6", "127.0.0.1"], &["127.0.0.1", "IPv6"]),
+        (&["-6", "-4", "::1"], &["::1", "IPv4"]),
+        (&["--source", "::1", "127.0.0.1"], &["source ::1", "IPv4"]),
+        (&["--source", "127.0.0.1", "--ipv6", "localhost"], &["source 127.0.0.1", "IPv6"]),
+        (&["--source", "localhost", "127.0.0.1"], &["source", "localhost", "IPv4 or IPv6 address"]),
+        (&["--wait", "long", "127.0.0.1"], &["wait", "long", "adaptive", "full"]),
+    ] {
+        quiet.assert_refused(arguments, parts);
+    }
+    quiet.assert_nothing_sent();
+}
+
+#[test]
+fn what_this_host_does_not_have_is_refused() {
+    let quiet = Quiet::new();
+    quiet.assert_refused(&["--source", "192.0.2.1", "127.0.0.1"], &["192.0.2.1", "ip address"]);
+    quiet.assert_refused(&["--interface", "nowhere0", "127.0.0.1"], &["nowhere0", "ip link"]);
+}
+
+#[test]
+fn of_flags_that_mean_the_same_the_last_wins() {
+    let namespace = Namespace::new().unwrap();
+    for (flags, probes) in [
+        (&["--no-e2e"][..], 0),
+        (&["-Q", "2", "--no-e2e"], 0),
+        (&["--no-e2e", "-Q", "2"], 2),
+        (&["-6", "-4", "-Q2"], 2),
+        (&["--tos", "256", "--dscp", "63", "-Q2"], 2),
+    ] {
+        let outcome = trace(&namespace, &[flags, &["-q1", "--e2e-interval=1", "127.0.0.1"]].concat());
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+        assert_eq!(runs_and_probes(&outcome.json()), (1, probes), "{flags:?}");
+    }
 }
 
 #[test]
@@ -318,8 +366,21 @@ fn help_is_on_standard_output_and_names_every_flag() {
         "-Q",
         "--max-ttl",
         "-m",
+        "--first-ttl",
+        "-f",
         "--timeout",
+        "--wait",
         "--tcp-method",
+        "--source",
+        "-s",
+        "--interface",
+        "-i",
+        "--tos",
+        "--size",
+        "--e2e-interval",
+        "--no-e2e",
+        "-4",
+        "-6",
         "--ipv6",
         "--reverse-dns",
         "--source-public-ip",

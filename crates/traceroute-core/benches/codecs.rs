@@ -111,6 +111,7 @@ fn time_exceeded(family: Family, identity: &Identity) -> Vec<u8> {
         protocol: protocol::UDP,
         label: identity.nonce.label,
         dont_fragment: true,
+        traffic_class: 0,
     };
     let mut buffer = [0; 128];
     let length = udp::write_datagram(&header, identity.local, PORT, &[7; 18], &mut buffer);

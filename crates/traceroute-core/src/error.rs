@@ -149,6 +149,12 @@ pub enum TracerouteError {
         /// The target.
         target: IpAddr,
     },
+    /// The address to send from that was asked for is not this host's.
+    #[error("this host has no address {source_address} to send from: `ip address` lists those it has")]
+    ForeignSource {
+        /// The address.
+        source_address: IpAddr,
+    },
     /// The routing table has no way to the network of the target.
     #[error("no route to {target}: network is unreachable")]
     NetworkUnreachable {
@@ -257,7 +263,9 @@ impl TracerouteError {
             | Self::NoSourceAddress { .. }
             | Self::SourceAddressGone { .. } => ErrorCode::NetUnreach,
             Self::HostUnreachable { .. } => ErrorCode::HostUnreach,
-            Self::ScopeMissing { .. } | Self::Broadcast { .. } => ErrorCode::InvalidRequest,
+            Self::ScopeMissing { .. } | Self::Broadcast { .. } | Self::ForeignSource { .. } => {
+                ErrorCode::InvalidRequest
+            }
             Self::SackNotSupported { reason: SackRefusal::NotConnected(failure), .. } => failure.code(),
             Self::MessageTooLong { .. }
             | Self::DescriptorsExhausted { .. }

@@ -42,7 +42,7 @@ pub use identity::{Identity, IdentityPool, Nonce, QUARANTINE};
 pub use packet_io::{Captured, Destination, Direction, DropCounter, Sink, Source};
 pub use probe::{
     FlowKey, Interface, MAX_PROBE_LEN, ProbeId, ProbeProtocol, ProbeResponse, Protocol, QuotedFacts,
-    ReplyKind, TcpMethod, Ttl,
+    ReplyKind, Shape, TcpMethod, Ttl, padded,
 };
 pub use results::{
     EndToEnd, Hop, Nat, RequestDestination, RequestSource, Results, RunDestination, RunResult, RunSource,

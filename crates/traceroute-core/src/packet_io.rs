@@ -31,13 +31,24 @@ pub struct Captured<'a> {
     pub datagram: &'a [u8],
 }
 
-/// Where the IP layer is told to send a datagram: the address and, for link-local IPv6, the interface.
+/// Where the IP layer is told to send a datagram, and what it may not choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Destination {
     /// The address in the datagram's header.
     pub address: IpAddr,
-    /// The index of the interface that a link-local IPv6 address belongs to (RFC 4007), otherwise 0.
-    pub scope_id: u32,
+    /// The index of the interface that datagrams leave through: the one that was asked for, or that of a link-local IPv6
+    /// address (RFC 4007). 0 leaves it to the routing table.
+    pub interface: u32,
+    /// The address to send from, where one was asked for: rules of the routing table may go by it.
+    pub source: Option<IpAddr>,
+}
+
+impl Destination {
+    /// An address that is reached as the routing table says.
+    #[must_use]
+    pub const fn routed(address: IpAddr) -> Self {
+        Self { address, interface: 0, source: None }
+    }
 }
 
 /// A count of lost packets, shared by whoever loses them and whoever wants to know.

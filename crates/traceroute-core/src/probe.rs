@@ -1,5 +1,6 @@
 //! The vocabulary: TTLs, probes, flows and answers.
 
+use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -163,6 +164,35 @@ impl ProbeId {
             _ => None,
         }
     }
+}
+
+/// What may be chosen about the bytes of probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Shape {
+    /// The traffic class of IPv6, the type of service of IPv4.
+    pub traffic_class: u8,
+    /// The length of the whole datagram in bytes, where the method has data that can be longer; less than the method needs
+    /// means as little as that.
+    pub size: u16,
+}
+
+impl Shape {
+    /// How many bytes of data there are behind `headers` bytes of headers, of which the method needs `least`.
+    #[must_use]
+    pub fn data_len(self, headers: usize, least: usize) -> usize {
+        usize::from(self.size).saturating_sub(headers).max(least)
+    }
+}
+
+/// The data that a method needs, and zeros up to `len` bytes: they change no checksum.
+#[must_use]
+pub fn padded(data: &[u8], len: usize) -> Cow<'_, [u8]> {
+    if len <= data.len() {
+        return Cow::Borrowed(data);
+    }
+    let mut padded = data.to_vec();
+    padded.resize(len, 0);
+    Cow::Owned(padded)
 }
 
 /// What tells the packets of one flow from all others: the key of the demultiplexer.
@@ -331,8 +361,13 @@ pub trait ProbeProtocol: Send {
     /// The flows of this run, for the demultiplexer. [`ProbeId::flow`] is an index into it.
     fn flows(&self) -> &[FlowKey];
 
+    /// The length of the longest probe in bytes, at least [`MAX_PROBE_LEN`].
+    fn buffer_len(&self) -> usize {
+        MAX_PROBE_LEN
+    }
+
     /// Writes the whole IP datagram of a probe to the start of `buffer`, which is at least
-    /// [`MAX_PROBE_LEN`] bytes long, and returns it.
+    /// [`buffer_len`](Self::buffer_len) bytes long, and returns it.
     fn encode<'b>(&mut self, probe: ProbeId, buffer: &'b mut [u8]) -> &'b [u8];
 
     /// Which probe of this run the packet is, if it is one on its way out.
@@ -348,7 +383,7 @@ pub trait ProbeProtocol: Send {
     }
 }
 
-/// The longest probe that a method builds, in bytes.
+/// The longest probe that a method builds if no greater [size](Shape::size) is asked for, in bytes.
 pub const MAX_PROBE_LEN: usize = 128;
 
 #[cfg(test)]

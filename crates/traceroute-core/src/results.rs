@@ -152,10 +152,11 @@ impl RunResult {
         }
     }
 
-    /// The position of the last hop that answered, the number of hops when none did.
+    /// The TTL of the last hop that answered, that of the last hop when none did.
     #[must_use]
     pub fn hop_count(&self) -> usize {
-        self.hops.iter().rposition(|hop| hop.reachable).map_or(self.hops.len(), |index| index + 1)
+        let last = self.hops.iter().rfind(|hop| hop.reachable).or(self.hops.last());
+        last.map_or(0, |hop| hop.ttl.get().into())
     }
 }
 

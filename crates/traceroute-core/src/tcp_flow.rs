@@ -19,6 +19,7 @@ pub struct TcpFlow {
     endpoints: Endpoints,
     port: u16,
     flags: TcpFlags,
+    traffic_class: u8,
     keys: [FlowKey; 1],
 }
 
@@ -64,13 +65,20 @@ impl TcpFlow {
     #[must_use]
     pub fn new(source: IpAddr, port: u16, identity: &Identity, flags: TcpFlags) -> Option<Self> {
         let endpoints = Endpoints::new(source, identity.remote)?;
-        Some(Self { endpoints, port, flags, keys: [identity.flow_key(Protocol::Tcp)] })
+        Some(Self { endpoints, port, flags, traffic_class: 0, keys: [identity.flow_key(Protocol::Tcp)] })
     }
 
     /// The same flow with another label in its IP headers.
     #[must_use]
     pub fn labelled(mut self, label: u32) -> Self {
         self.keys[0].label = label;
+        self
+    }
+
+    /// The same flow with another traffic class.
+    #[must_use]
+    pub fn classed(mut self, traffic_class: u8) -> Self {
+        self.traffic_class = traffic_class;
         self
     }
 
@@ -101,6 +109,7 @@ impl TcpFlow {
             protocol: protocol::TCP,
             label,
             dont_fragment: false,
+            traffic_class: self.traffic_class,
         };
         let &ProbeSegment { sequence, acknowledgement, options, payload } = segment;
         let segment = TcpSegment {

@@ -31,7 +31,14 @@ fn the_index_allocates_only_to_grow() {
     for run in 0..RUNS {
         let FlowKey { local, label, .. } = flow(run);
         let endpoints = Endpoints::new(SOURCE, TARGET).expect("one family");
-        let header = IpHeader { endpoints, ttl: 1, protocol: protocol::UDP, label, dont_fragment: true };
+        let header = IpHeader {
+            endpoints,
+            traffic_class: 0,
+            ttl: 1,
+            protocol: protocol::UDP,
+            label,
+            dont_fragment: true,
+        };
         let length = udp::write_datagram(&header, local, 33_434, b"probe", &mut buffer);
         let packet = Captured {
             direction: Direction::Sent,

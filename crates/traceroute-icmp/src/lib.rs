@@ -20,7 +20,8 @@
 use core::net::{IpAddr, SocketAddr};
 
 use traceroute_core::{
-    Captured, Direction, FlowKey, Identity, ProbeId, ProbeProtocol, ProbeResponse, Protocol, ReplyKind,
+    Captured, Direction, FlowKey, Identity, MAX_PROBE_LEN, ProbeId, ProbeProtocol, ProbeResponse, Protocol,
+    ReplyKind, Shape, padded,
 };
 use traceroute_wire::{
     Datagram, Echo, Endpoints, IcmpError, IcmpMessage, IpHeader, QuotedEcho, Sum, icmp, quoted_part,
@@ -34,6 +35,7 @@ const PAYLOAD_LEN: usize = TOKEN_LEN + 2;
 pub struct IcmpProbes {
     endpoints: Endpoints,
     identity: Identity,
+    shape: Shape,
     flows: [FlowKey; 1],
 }
 
@@ -44,12 +46,24 @@ impl IcmpProbes {
         Some(Self {
             endpoints: Endpoints::new(source, identity.remote)?,
             identity,
+            shape: Shape::default(),
             flows: [identity.flow_key(Protocol::Icmp)],
         })
     }
 
+    /// The same probes in another shape.
+    #[must_use]
+    pub fn shaped(mut self, shape: Shape) -> Self {
+        self.shape = shape;
+        self
+    }
+
     fn label(&self) -> u32 {
         self.flows[0].label
+    }
+
+    fn data_len(&self) -> usize {
+        self.shape.data_len(self.endpoints.header_len() + icmp::HEADER_LEN, PAYLOAD_LEN)
     }
 
     fn sequence(&self, probe: ProbeId) -> u16 {
@@ -75,7 +89,7 @@ impl IcmpProbes {
     /// The checksum of a quote says what the message was as a whole, whatever id a NAT has given it.
     fn checksum_agrees(&self, endpoints: Endpoints, id: u16, sequence: u16, checksum: u16) -> bool {
         let payload = Sum::bytes(&self.payload(sequence));
-        Sum::covered_by(checksum) == icmp::echo_request_sum(endpoints, id, sequence, PAYLOAD_LEN, payload)
+        Sum::covered_by(checksum) == icmp::echo_request_sum(endpoints, id, sequence, self.data_len(), payload)
     }
 
     fn match_error(
@@ -125,6 +139,10 @@ impl ProbeProtocol for IcmpProbes {
         &self.flows
     }
 
+    fn buffer_len(&self) -> usize {
+        MAX_PROBE_LEN.max(self.shape.size.into())
+    }
+
     fn encode<'b>(&mut self, probe: ProbeId, buffer: &'b mut [u8]) -> &'b [u8] {
         let header = IpHeader {
             endpoints: self.endpoints,
@@ -132,9 +150,11 @@ impl ProbeProtocol for IcmpProbes {
             protocol: icmp::protocol_number(self.endpoints),
             label: self.label(),
             dont_fragment: false,
+            traffic_class: self.shape.traffic_class,
         };
         let sequence = self.sequence(probe);
         let payload = self.payload(sequence);
+        let payload = padded(&payload, self.data_len());
         let length = icmp::write_echo_request(&header, self.identity.local, sequence, &payload, buffer);
         &buffer[..length]
     }

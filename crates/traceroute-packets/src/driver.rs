@@ -1,8 +1,8 @@
 //! The driver of all raw methods: a method, a source of captured packets and a sink.
 
 use traceroute_core::{
-    Captured, Destination, Direction, Event, Knowledge, MAX_PROBE_LEN, ProbeId, ProbeProtocol, Run, Sink,
-    Source, Stamp, Timestamp, TracerouteDriver, TracerouteError,
+    Captured, Destination, Direction, Event, Knowledge, ProbeId, ProbeProtocol, Run, Sink, Source, Stamp,
+    Timestamp, TracerouteDriver, TracerouteError,
 };
 
 use tokio::task::coop;
@@ -77,10 +77,14 @@ where
             tokio::task::yield_now().await;
         }
         self.sent_any = true;
-        let mut buffer = [0; MAX_PROBE_LEN];
-        let datagram = self.protocol.encode(probe, &mut buffer);
+        let Self { protocol, sink, destination, .. } = self;
         // Boxed, because a run sends for microseconds and waits for seconds.
-        Box::pin(self.sink.send(datagram, self.destination)).await
+        Box::pin(async move {
+            let mut buffer = vec![0; protocol.buffer_len()];
+            let datagram = protocol.encode(probe, &mut buffer);
+            sink.send(datagram, *destination).await
+        })
+        .await
     }
 
     async fn next_event(&mut self, until: Option<Timestamp>) -> Result<Event, TracerouteError> {

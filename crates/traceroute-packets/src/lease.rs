@@ -24,6 +24,8 @@ pub struct Blocks {
     pub ports: RangeInclusive<u16>,
     /// Echo ids.
     pub echo_ids: RangeInclusive<u16>,
+    /// Whether the first run gets the first of a block. Otherwise it gets any, lest processes with the same block meet.
+    pub in_order: bool,
 }
 
 /// What an identity is wanted for.
@@ -144,7 +146,8 @@ impl Leases {
         let mut pool = |block: &RangeInclusive<u16>| {
             let len = block.end().saturating_sub(*block.start()).saturating_add(1);
             let [a, b, ..] = entropy().to_ne_bytes();
-            IdentityPool::new(*block.start(), len, u16::from_ne_bytes([a, b]))
+            let start = if blocks.in_order { 0 } else { u16::from_ne_bytes([a, b]) };
+            IdentityPool::new(*block.start(), len, start)
         };
         let (udp, icmp, tcp) = (pool(&blocks.ports), pool(&blocks.echo_ids), pool(&blocks.ports));
         let (held, waiting) = (HashMap::new(), HashMap::new());

@@ -1,6 +1,7 @@
 //! A network to trace in: one capture, one sink, one stock of identities.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub struct NetworkOptions {
     pub namespace: Option<PathBuf>,
     /// The blocks of ports and echo ids; chosen at random outside of the kernel's own if `None`.
     pub blocks: Option<Blocks>,
+    /// The first port of the block that is chosen; one outside of the kernel's own if `None`.
+    pub first_port: Option<NonZeroU16>,
     /// Where nonces come from; the operating system if `None`.
     pub entropy: Option<Entropy>,
 }

@@ -79,7 +79,7 @@ impl Sink for Nowhere {
 #[tokio::test(start_paused = true)]
 async fn packets_that_keep_coming_do_not_keep_a_run_from_its_end() {
     let clock = Clock::since(Instant::now());
-    let to = Destination { address: TARGET, scope_id: 0 };
+    let to = Destination::routed(TARGET);
     let mut driver =
         PacketDriver::new(Credulous, Generous::default(), Nowhere, to, clock, None, |_: &mut Run| {});
     let deadline = Timestamp::ZERO + Duration::from_millis(300);

@@ -93,7 +93,7 @@ impl Connector for Hold {
 }
 
 fn leases(host: Ports, ports: u16) -> Leases {
-    let blocks = Blocks { ports: 61_000..=60_999 + ports, echo_ids: 1..=1 };
+    let blocks = Blocks { ports: 61_000..=60_999 + ports, echo_ids: 1..=1, in_order: false };
     let mut bits = 0;
     // The first number decides where the block is entered; nonces only have to differ.
     let entropy = Box::new(move || {
@@ -104,7 +104,7 @@ fn leases(host: Ports, ports: u16) -> Leases {
 }
 
 fn target(last: u8) -> Destination {
-    Destination { address: [198, 51, 100, last].into(), scope_id: 0 }
+    Destination::routed([198, 51, 100, last].into())
 }
 
 async fn lease(leases: &Leases, last: u8) -> Result<Lease, TracerouteError> {
@@ -283,7 +283,7 @@ async fn nobody_overtakes_those_who_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn a_returned_nonce_is_in_quarantine() {
-    let blocks = Blocks { ports: 61_000..=61_000, echo_ids: 1..=1 };
+    let blocks = Blocks { ports: 61_000..=61_000, echo_ids: 1..=1, in_order: false };
     // The generator gives the same nonce again and again.
     let host = Arc::new(Ports::default());
     let leases = Leases::new(Clock::since(Instant::now()), host, &blocks, Box::new(|| 7));

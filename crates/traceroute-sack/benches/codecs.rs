@@ -39,6 +39,7 @@ fn from_target(ends: Ends, flags: TcpFlags, options: &[u8]) -> Vec<u8> {
         protocol: protocol::TCP,
         label: 0,
         dont_fragment: true,
+        traffic_class: 0,
     };
     let segment = TcpSegment {
         source_port: PORT,

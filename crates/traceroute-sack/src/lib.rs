@@ -49,7 +49,7 @@ use core::time::Duration;
 
 use traceroute_core::{
     Captured, Distance, FlowKey, ProbeId, ProbeProtocol, ProbeResponse, ProbeSegment, ReplyKind, SackRefusal,
-    TcpFlow, TcpPacket,
+    Shape, TcpFlow, TcpPacket,
 };
 use traceroute_wire::tcp::sequence_before;
 use traceroute_wire::{TcpFlags, TcpSegment, TcpTimestamps};
@@ -89,6 +89,13 @@ impl SackProbes {
     #[must_use]
     pub const fn flow(&self) -> &FlowKey {
         &self.flow.keys()[0]
+    }
+
+    /// The same probes in another shape. Their size is what it is: a longer one would fill the gap before the next.
+    #[must_use]
+    pub fn shaped(mut self, shape: Shape) -> Self {
+        self.flow = self.flow.classed(shape.traffic_class);
+        self
     }
 
     /// How far the target is, by the TTL of its SYN-ACK.

@@ -51,6 +51,7 @@ fn datagram(from: IpAddr, to: IpAddr, label: u32, segment: &TcpSegment<'_>) -> V
         protocol: protocol::TCP,
         label,
         dont_fragment: true,
+        traffic_class: 0,
     };
     let mut buffer = [0; 256];
     let length = tcp::write_segment(&header, segment, &mut buffer);

@@ -38,7 +38,8 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use traceroute_core::{
-    Captured, FlowKey, Identity, ProbeId, ProbeProtocol, ProbeResponse, ProbeSegment, ReplyKind, TcpFlow,
+    Captured, FlowKey, Identity, ProbeId, ProbeProtocol, ProbeResponse, ProbeSegment, ReplyKind, Shape,
+    TcpFlow,
 };
 use traceroute_wire::{TcpFlags, TcpSegment};
 
@@ -76,6 +77,13 @@ impl TcpProbes {
             _ => flow,
         };
         Some(Self { flow, numbering, seed: identity.nonce.token, sent: Vec::new() })
+    }
+
+    /// The same probes in another shape. They have no data, so their size is what it is.
+    #[must_use]
+    pub fn shaped(mut self, shape: Shape) -> Self {
+        self.flow = self.flow.classed(shape.traffic_class);
+        self
     }
 
     /// The sequence number of the probe that is sent after `before` others.

@@ -57,6 +57,7 @@ fn answer(from: IpAddr, segment: &TcpSegment<'_>) -> Option<(Option<u8>, ReplyKi
         protocol: protocol::TCP,
         label: 0,
         dont_fragment: true,
+        traffic_class: 0,
     };
     let mut buffer = [0; 128];
     let length = tcp::write_segment(&header, segment, &mut buffer);

@@ -52,7 +52,7 @@ impl Lab {
     }
 
     async fn send(&self, out: &Out) {
-        let to = Destination { address: self.target.ip(), scope_id: 0 };
+        let to = Destination::routed(self.target.ip());
         self.sink.send(&out.datagram(self.client, self.target), to).await.unwrap();
     }
 

@@ -24,7 +24,8 @@ use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;
 
 use traceroute_core::{
-    Captured, Direction, FlowKey, Identity, ProbeId, ProbeProtocol, ProbeResponse, Protocol, ReplyKind,
+    Captured, Direction, FlowKey, Identity, MAX_PROBE_LEN, ProbeId, ProbeProtocol, ProbeResponse, Protocol,
+    ReplyKind, Shape, padded,
 };
 use traceroute_wire::{
     Datagram, Endpoints, IcmpError, IcmpMessage, IpHeader, Sum, Udp, protocol, quoted_part, udp,
@@ -41,6 +42,7 @@ pub struct UdpProbes {
     endpoints: Endpoints,
     port: u16,
     identity: Identity,
+    shape: Shape,
     flows: [FlowKey; 1],
 }
 
@@ -52,12 +54,24 @@ impl UdpProbes {
             endpoints: Endpoints::new(source, identity.remote)?,
             port,
             identity,
+            shape: Shape::default(),
             flows: [identity.flow_key(Protocol::Udp)],
         })
     }
 
+    /// The same probes in another shape.
+    #[must_use]
+    pub fn shaped(mut self, shape: Shape) -> Self {
+        self.shape = shape;
+        self
+    }
+
     fn label(&self) -> u32 {
         self.flows[0].label
+    }
+
+    fn data_len(&self) -> usize {
+        self.shape.data_len(self.endpoints.header_len() + udp::HEADER_LEN, PAYLOAD_LEN)
     }
 
     fn payload(&self, probe: ProbeId) -> [u8; PAYLOAD_LEN] {
@@ -126,9 +140,13 @@ impl UdpProbes {
         {
             return None;
         }
-        let probe = match <&[u8; PAYLOAD_LEN]>::try_from(udp.payload) {
-            Ok(payload) if payload.starts_with(PREFIX) => Some(self.probe_carrying(payload)?),
-            _ => None,
+        let echo = udp.payload.first_chunk().filter(|payload| {
+            payload.starts_with(PREFIX)
+                && udp.length.map(usize::from) == Some(udp::HEADER_LEN + self.data_len())
+        });
+        let probe = match echo {
+            Some(payload) => Some(self.probe_carrying(payload)?),
+            None => None,
         };
         Some(ProbeResponse::from_target(probe, reply, datagram, ReplyKind::UdpAnswer))
     }
@@ -139,6 +157,10 @@ impl ProbeProtocol for UdpProbes {
         &self.flows
     }
 
+    fn buffer_len(&self) -> usize {
+        MAX_PROBE_LEN.max(self.shape.size.into())
+    }
+
     fn encode<'b>(&mut self, probe: ProbeId, buffer: &'b mut [u8]) -> &'b [u8] {
         let header = IpHeader {
             endpoints: self.endpoints,
@@ -146,8 +168,10 @@ impl ProbeProtocol for UdpProbes {
             protocol: protocol::UDP,
             label: self.label(),
             dont_fragment: true,
+            traffic_class: self.shape.traffic_class,
         };
         let payload = self.payload(probe);
+        let payload = padded(&payload, self.data_len());
         let length = udp::write_datagram(&header, self.identity.local, self.port, &payload, buffer);
         &buffer[..length]
     }
@@ -199,6 +223,7 @@ mod tests {
             protocol: protocol::UDP,
             label: 0,
             dont_fragment: false,
+            traffic_class: 0,
         };
         let mut buffer = [0; 128];
         let length = udp::write_datagram(&header, from_port, to_port, payload, &mut buffer);

@@ -3,7 +3,8 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use etherparse::{
-    IpNumber, Ipv4Header, Ipv6ExtensionSlice, Ipv6FlowLabel, Ipv6Header, LaxIpv4Slice, LaxIpv6Slice,
+    IpDscp, IpEcn, IpNumber, Ipv4Header, Ipv6ExtensionSlice, Ipv6FlowLabel, Ipv6Header, LaxIpv4Slice,
+    LaxIpv6Slice,
 };
 
 /// Transport protocol numbers (IANA).
@@ -89,6 +90,8 @@ pub struct IpHeader {
     pub label: u32,
     /// The don't-fragment flag; meaningless in IPv6, where routers never fragment.
     pub dont_fragment: bool,
+    /// The traffic class of IPv6, the type of service of IPv4: six bits of DSCP (RFC 2474) and two of ECN (RFC 3168).
+    pub traffic_class: u8,
 }
 
 impl IpHeader {
@@ -106,6 +109,8 @@ impl IpHeader {
                     total_len: total_len.expect("a datagram is at most 65,535 bytes long"),
                     identification: (self.label & 0xffff) as u16,
                     dont_fragment: self.dont_fragment,
+                    dscp: IpDscp::try_new(self.traffic_class >> 2).unwrap_or_default(),
+                    ecn: IpEcn::try_new(self.traffic_class & 0b11).unwrap_or_default(),
                     time_to_live: self.ttl,
                     protocol: IpNumber(self.protocol),
                     source: source.octets(),
@@ -117,6 +122,7 @@ impl IpHeader {
             }
             Endpoints::V6 { source, destination } => {
                 let header = Ipv6Header {
+                    traffic_class: self.traffic_class,
                     flow_label: Ipv6FlowLabel::try_new(self.label & 0xf_ffff).unwrap_or(Ipv6FlowLabel::ZERO),
                     payload_length: u16::try_from(payload_len)
                         .expect("an IPv6 payload is at most 65,535 bytes long"),
@@ -124,7 +130,6 @@ impl IpHeader {
                     hop_limit: self.ttl,
                     source: source.octets(),
                     destination: destination.octets(),
-                    ..Ipv6Header::default()
                 };
                 buffer[..header_len].copy_from_slice(&header.to_bytes());
             }
@@ -176,6 +181,7 @@ impl<'a> Datagram<'a> {
                 protocol: if is_first { payload.ip_number } else { header.protocol() }.0,
                 label: header.identification().into(),
                 dont_fragment: header.dont_fragment(),
+                traffic_class: (header.dcp().value() << 2) | header.ecn().value(),
             },
             payload: match payload.payload {
                 _ if !is_first || stopped.is_some() => &[],
@@ -203,6 +209,7 @@ impl<'a> Datagram<'a> {
                 protocol: later_fragment.unwrap_or(payload.ip_number).0,
                 label: header.flow_label().value(),
                 dont_fragment: true,
+                traffic_class: header.traffic_class(),
             },
             payload: if later_fragment.is_none() && stopped.is_none() { payload.payload } else { &[] },
         })

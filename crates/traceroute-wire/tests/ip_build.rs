@@ -33,6 +33,15 @@ fn dont_fragment_is_the_second_flag_bit_of_ipv4() {
 }
 
 #[test]
+fn the_traffic_class_is_where_the_rfcs_draw_it() {
+    let class = |endpoints| written(&IpHeader { traffic_class: 0xb9, ..header(endpoints, UDP) })(8);
+    assert_eq!(class(V4)[..2], [0x45, 0xb9]);
+    // Between the version and the flow label.
+    let v6 = class(V6);
+    assert_eq!((v6[0], v6[1] >> 4), (0x6b, 0x9));
+}
+
+#[test]
 fn the_longest_payloads_fit() {
     assert_eq!(written(&header(V4, UDP))(65_515)[2..4], [0xff, 0xff]);
     assert_eq!(written(&header(V6, UDP))(65_535)[4..6], [0xff, 0xff]);
@@ -86,7 +95,8 @@ proptest! {
                 prop_assert_eq!(u32::from(theirs.identification()), header.label & 0xffff);
                 prop_assert_eq!(theirs.dont_fragment(), header.dont_fragment);
                 prop_assert!(!theirs.is_fragmenting_payload());
-                prop_assert_eq!((theirs.dcp().value(), theirs.ecn().value()), (0, 0));
+                let class = (theirs.dcp().value() << 2) | theirs.ecn().value();
+                prop_assert_eq!(class, header.traffic_class);
                 prop_assert_eq!(theirs.header_checksum(), theirs.to_header().calc_header_checksum());
                 prop_assert_eq!(internet_checksum(&bytes), 0);
             }
@@ -96,7 +106,7 @@ proptest! {
                 prop_assert_eq!((theirs.source_addr(), theirs.destination_addr()), (source, destination));
                 prop_assert_eq!((theirs.hop_limit(), theirs.next_header().0), (header.ttl, header.protocol));
                 prop_assert_eq!(theirs.flow_label().value(), header.label & 0xf_ffff);
-                prop_assert_eq!(theirs.traffic_class(), 0);
+                prop_assert_eq!(theirs.traffic_class(), header.traffic_class);
             }
         }
     }

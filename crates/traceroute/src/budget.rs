@@ -130,7 +130,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn requests_take_turns_whatever_their_number_of_runs() {
-        let to = Destination { address: [192, 0, 2, 1].into(), scope_id: 0 };
+        let to = Destination::routed([192, 0, 2, 1].into());
         let budget = Arc::new(Budget::new(NonZeroU32::new(10).expect("not zero")));
         let sent = Arc::new(StdMutex::new(Vec::new()));
         let sink = |sent: &Arc<_>| Log { started: Instant::now(), sent: Arc::clone(sent) };
@@ -157,7 +157,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_run_takes_its_first_turn_before_it_has_anything_to_send() {
-        let to = Destination { address: [192, 0, 2, 1].into(), scope_id: 0 };
+        let to = Destination::routed([192, 0, 2, 1].into());
         let budget = Arc::new(Budget::new(NonZeroU32::new(10).expect("not zero")));
         let sent = Arc::new(StdMutex::new(Vec::new()));
         let log = Log { started: Instant::now(), sent: Arc::clone(&sent) };

@@ -30,6 +30,20 @@ pub enum InvalidRequest {
         /// What is allowed.
         allowed: &'static str,
     },
+    /// Two parameters contradict each other.
+    #[error("{what}: {why}")]
+    Contradiction {
+        /// The parameter, and its value.
+        what: String,
+        /// What stands against it.
+        why: String,
+    },
+    /// There is no such interface.
+    #[error("there is no interface {name:?}: `ip link` lists those there are")]
+    Interface {
+        /// What was given.
+        name: String,
+    },
     /// It works on other platforms.
     #[error("{what} works on {platform} only: use {instead}")]
     NotOnThisPlatform {

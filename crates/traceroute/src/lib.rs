@@ -49,7 +49,7 @@ pub use enrich::{
 pub use error::{Error, InvalidRequest};
 pub use event::TraceEvent;
 pub use json::{Style, write_json};
-pub use request::{Request, RequestBuilder};
+pub use request::{Family, Request, RequestBuilder};
 pub use trace::Trace;
 pub use tracer::{Limits, Tracer, TracerBuilder, TracerStats};
 

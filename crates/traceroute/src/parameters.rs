@@ -1,6 +1,6 @@
 //! The parameters of a request: name, range, default and meaning, once for every interface.
 
-use traceroute_core::{Protocol, TcpMethod};
+use traceroute_core::{Protocol, TcpMethod, Wait};
 
 use crate::error::InvalidRequest;
 
@@ -109,6 +109,87 @@ pub const MAX_TTL: Number = Number {
     remark: "",
 };
 
+/// The first TTL probed.
+pub const FIRST_TTL: Number = Number {
+    name: "first-ttl",
+    meaning: "First TTL probed, 1 to 255, not above the last",
+    min: 1,
+    max: 255,
+    default: 1,
+    remark: "",
+};
+
+/// The time from one probe to the next where answers stay out.
+pub const SEND_DELAY: Number = Number {
+    name: "send-delay",
+    meaning: "Time from one probe of a run to the next where answers stay out, 1 to 60000 milliseconds",
+    min: 1,
+    max: 60_000,
+    default: 50,
+    remark: " (milliseconds)",
+};
+
+/// How long silent hops are waited for.
+pub const WAIT: Choice<Wait> = Choice {
+    name: "wait",
+    meaning: "How long to wait for silent hops once the destination has answered: adaptive, ten times the slowest \
+              round trip and at least 200 ms, or full, the whole time-out",
+    values: &[("adaptive", Wait::ADAPTIVE), ("full", Wait::Full)],
+    default: "adaptive",
+    allowed: "adaptive and full",
+};
+
+/// The time between two end-to-end probes.
+pub const E2E_INTERVAL: Number = Number {
+    name: "e2e-interval",
+    meaning: "Time from one end-to-end probe to the next, 1 to 3600000 milliseconds; 0 spreads them over the longest \
+              time that a trace could take, at most a second apart",
+    min: 0,
+    max: 3_600_000,
+    default: 0,
+    remark: " (milliseconds; 0 spreads them, at most a second apart)",
+};
+
+/// The local port of the first run.
+pub const SOURCE_PORT: Number = Number {
+    name: "source-port",
+    meaning: "First local port, 1 to 65535; each further run and end-to-end probe has the next one. 0 chooses",
+    min: 0,
+    max: 65_535,
+    default: 0,
+    remark: " (0 chooses)",
+};
+
+/// The type of service or traffic class.
+pub const TOS: Number = Number {
+    name: "tos",
+    meaning: "Type of service (IPv4) or traffic class (IPv6) of the probes, 0 to 255",
+    min: 0,
+    max: 255,
+    default: 0,
+    remark: "",
+};
+
+/// The differentiated services code point, the upper six bits of [`TOS`].
+pub const DSCP: Number = Number {
+    name: "dscp",
+    meaning: "Differentiated services code point of the probes, 0 to 63: the upper six bits of the type of service",
+    min: 0,
+    max: 63,
+    default: 0,
+    remark: "",
+};
+
+/// The length of the probes.
+pub const SIZE: Number = Number {
+    name: "size",
+    meaning: "Length of the probes' whole datagrams with udp and icmp, 66 to 65535 bytes; 0 is as short as possible",
+    min: 0,
+    max: 65_535,
+    default: 0,
+    remark: " (bytes), but none from 1 to 65",
+};
+
 /// How long an answer may take.
 pub const TIMEOUT: Number = Number {
     name: "timeout",
@@ -154,7 +235,7 @@ impl Number {
         if (self.min..=self.max).contains(&value) { Ok(value) } else { Err(self.refuse(value.to_string())) }
     }
 
-    fn refuse(&self, given: String) -> InvalidRequest {
+    pub(crate) fn refuse(&self, given: String) -> InvalidRequest {
         let Self { name, min, max, remark, .. } = *self;
         InvalidRequest::NotInRange {
             name,
@@ -215,7 +296,20 @@ mod tests {
 
     #[test]
     fn every_number_has_its_range() {
-        for number in [PORT, TRACEROUTE_QUERIES, E2E_QUERIES, MAX_TTL, TIMEOUT] {
+        for number in [
+            PORT,
+            TRACEROUTE_QUERIES,
+            E2E_QUERIES,
+            MAX_TTL,
+            FIRST_TTL,
+            SEND_DELAY,
+            E2E_INTERVAL,
+            SOURCE_PORT,
+            TOS,
+            DSCP,
+            SIZE,
+            TIMEOUT,
+        ] {
             let Number { name, min, max, .. } = number;
             assert_eq!((number.check(min), number.check(max)), (Ok(min), Ok(max)), "{name}");
             for value in [min - 1, max + 1, i64::MIN, i64::MAX] {

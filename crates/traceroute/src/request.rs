@@ -1,15 +1,46 @@
 //! What to trace and how, checked.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use traceroute_core::{Protocol, TcpMethod, Ttl, Wait};
+use traceroute_core::{Protocol, Shape, TcpMethod, Ttl, Wait};
 
 use crate::error::InvalidRequest;
-use crate::parameters::{E2E_QUERIES, MAX_TTL, Number, PORT, TIMEOUT, TRACEROUTE_QUERIES};
-use crate::target::Target;
+use crate::parameters::{
+    DSCP, E2E_INTERVAL, E2E_QUERIES, FIRST_TTL, MAX_TTL, Number, PORT, SEND_DELAY, SIZE, TIMEOUT, TOS,
+    TRACEROUTE_QUERIES,
+};
+use crate::target::{Host, Target};
 
 /// The destination port when none is asked for.
 const DEFAULT_PORT: u16 = 33_434;
+
+/// The least size that can be asked for: that of a UDP probe over IPv6.
+const LEAST_SIZE: i64 = 66;
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+}
 
 /// A request in which every field is within its range. [`Request::builder`] makes one.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
@@ -22,9 +53,18 @@ pub struct Request {
     pub(crate) port: u16,
     pub(crate) traceroute_queries: u16,
     pub(crate) e2e_queries: u16,
+    pub(crate) first_ttl: Ttl,
     pub(crate) max_ttl: Ttl,
     pub(crate) timeout: Duration,
+    /// Milliseconds, in few bytes: requests are many.
+    send_delay: u16,
+    /// Milliseconds; 0 spreads them.
+    e2e_interval: u32,
+    /// Whether a name is resolved to an IPv6 address.
     pub(crate) ipv6: bool,
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) interface: Option<Box<str>>,
+    pub(crate) shape: Shape,
     pub(crate) reverse_dns: bool,
     pub(crate) source_public_ip: bool,
     pub(crate) skip_private_hops: bool,
@@ -44,9 +84,18 @@ pub struct RequestBuilder {
     port: i64,
     traceroute_queries: i64,
     e2e_queries: i64,
+    first_ttl: i64,
     max_ttl: i64,
     timeout_ms: i64,
+    send_delay_ms: i64,
+    e2e_interval_ms: i64,
     ipv6: bool,
+    family: Option<Family>,
+    source: Option<IpAddr>,
+    interface: Option<String>,
+    tos: i64,
+    dscp: Option<i64>,
+    size: i64,
     reverse_dns: bool,
     source_public_ip: bool,
     skip_private_hops: bool,
@@ -67,9 +116,18 @@ impl Request {
             port: PORT.default,
             traceroute_queries: TRACEROUTE_QUERIES.default,
             e2e_queries: E2E_QUERIES.default,
+            first_ttl: FIRST_TTL.default,
             max_ttl: MAX_TTL.default,
             timeout_ms: TIMEOUT.default,
+            send_delay_ms: SEND_DELAY.default,
+            e2e_interval_ms: E2E_INTERVAL.default,
             ipv6: false,
+            family: None,
+            source: None,
+            interface: None,
+            tos: TOS.default,
+            dscp: None,
+            size: SIZE.default,
             reverse_dns: false,
             source_public_ip: false,
             skip_private_hops: false,
@@ -114,9 +172,17 @@ impl Request {
         self.target.port.unwrap_or(self.port)
     }
 
-    /// The time between two end-to-end probes: spread over the longest that a serial trace would take, at most a
-    /// second.
+    /// The time from one probe of a run to the next where answers stay out.
+    pub(crate) fn send_delay(&self) -> Duration {
+        Duration::from_millis(self.send_delay.into())
+    }
+
+    /// The time between two end-to-end probes: unless asked for, spread over the longest that a serial trace would take, at
+    /// most a second.
     pub(crate) fn e2e_interval(&self) -> Duration {
+        if self.e2e_interval > 0 {
+            return Duration::from_millis(self.e2e_interval.into());
+        }
         let whole = self.timeout * u32::from(self.max_ttl.get());
         (whole / u32::from(self.e2e_queries.max(1))).min(Duration::from_secs(1))
     }
@@ -158,6 +224,13 @@ impl RequestBuilder {
         self
     }
 
+    /// The first TTL probed, 1 to 255 and not above the last; 1 by default.
+    #[must_use]
+    pub fn first_ttl(mut self, ttl: impl Into<i64>) -> Self {
+        self.first_ttl = ttl.into();
+        self
+    }
+
     /// The last TTL probed, 1 to 255; 30 by default.
     #[must_use]
     pub fn max_ttl(mut self, ttl: impl Into<i64>) -> Self {
@@ -169,6 +242,66 @@ impl RequestBuilder {
     #[must_use]
     pub fn timeout_ms(mut self, timeout: impl Into<i64>) -> Self {
         self.timeout_ms = timeout.into();
+        self
+    }
+
+    /// The time from one probe of a run to the next where answers stay out, 1 to 60,000 milliseconds; 50 by default.
+    #[must_use]
+    pub fn send_delay_ms(mut self, delay: impl Into<i64>) -> Self {
+        self.send_delay_ms = delay.into();
+        self
+    }
+
+    /// The time from one end-to-end probe to the next, 1 to 3,600,000 milliseconds; 0, the default, spreads them over the
+    /// longest that a trace could take, at most a second apart.
+    #[must_use]
+    pub fn e2e_interval_ms(mut self, interval: impl Into<i64>) -> Self {
+        self.e2e_interval_ms = interval.into();
+        self
+    }
+
+    /// Trace an address of this family: a name is resolved to one, and an address of the other family is refused.
+    #[must_use]
+    pub fn family(mut self, family: Family) -> Self {
+        self.family = Some(family);
+        self
+    }
+
+    /// Send from this address of the host, instead of the one that the routing table chooses.
+    #[must_use]
+    pub fn source(mut self, source: IpAddr) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// Send through the interface with this name or index, instead of the one that the routing table chooses.
+    #[must_use]
+    pub fn interface(mut self, interface: impl Into<String>) -> Self {
+        self.interface = Some(interface.into());
+        self
+    }
+
+    /// The type of service (IPv4) or traffic class (IPv6) of the probes, 0 to 255; 0 by default.
+    #[must_use]
+    pub fn tos(mut self, tos: impl Into<i64>) -> Self {
+        self.tos = tos.into();
+        self.dscp = None;
+        self
+    }
+
+    /// The differentiated services code point of the probes, 0 to 63: the upper six bits of their type of service, whose lower
+    /// two are then 0.
+    #[must_use]
+    pub fn dscp(mut self, dscp: impl Into<i64>) -> Self {
+        self.dscp = Some(dscp.into());
+        self
+    }
+
+    /// The length of the probes' whole datagrams, 66 to 65,535 bytes; 0, the default, is as short as possible. TCP probes
+    /// have one length.
+    #[must_use]
+    pub fn size(mut self, bytes: impl Into<i64>) -> Self {
+        self.size = bytes.into();
         self
     }
 
@@ -238,24 +371,89 @@ impl RequestBuilder {
             0 => DEFAULT_PORT,
             port => port,
         };
+        let target = Target::parse(&self.target)?;
+        self.check_combinations()?;
+        let family = self.traced_family(&target)?;
         Ok(Request {
             protocol: self.protocol,
             tcp_method: self.tcp_method,
             port,
             traceroute_queries: checked(TRACEROUTE_QUERIES, self.traceroute_queries)?,
             e2e_queries: checked(E2E_QUERIES, self.e2e_queries)?,
-            max_ttl: Ttl::new(checked(MAX_TTL, self.max_ttl)?).unwrap_or(Ttl::FIRST),
+            first_ttl: ttl(FIRST_TTL, self.first_ttl)?,
+            max_ttl: ttl(MAX_TTL, self.max_ttl)?,
             timeout: Duration::from_millis(checked(TIMEOUT, self.timeout_ms)?),
-            ipv6: self.ipv6,
+            send_delay: checked(SEND_DELAY, self.send_delay_ms)?,
+            e2e_interval: checked(E2E_INTERVAL, self.e2e_interval_ms)?,
+            ipv6: family == Family::V6,
+            source: self.source,
+            interface: self.interface.map(String::into_boxed_str),
+            shape: Shape {
+                traffic_class: match self.dscp {
+                    Some(dscp) => checked::<u8>(DSCP, dscp)? << 2,
+                    None => checked(TOS, self.tos)?,
+                },
+                size: checked(SIZE, self.size)?,
+            },
             reverse_dns: self.reverse_dns,
             source_public_ip: self.source_public_ip,
             skip_private_hops: self.skip_private_hops,
             wait: self.wait,
             serial: self.serial || self.paris,
             paris: self.paris,
-            target: Target::parse(&self.target)?,
+            target,
         })
     }
+
+    /// Checks what is right alone and wrong together.
+    fn check_combinations(&self) -> Result<(), InvalidRequest> {
+        MAX_TTL.check(self.max_ttl)?;
+        FIRST_TTL.check(self.first_ttl)?;
+        let contradiction = |what: String, why: String| Err(InvalidRequest::Contradiction { what, why });
+        if self.first_ttl > self.max_ttl {
+            let why = format!("the last is {} ({})", self.max_ttl, MAX_TTL.name);
+            return contradiction(format!("{} {}", FIRST_TTL.name, self.first_ttl), why);
+        }
+        if (1..LEAST_SIZE).contains(&self.size) {
+            return Err(SIZE.refuse(self.size.to_string()));
+        }
+        if self.size > 0 && self.protocol == Protocol::Tcp {
+            let why = "tcp probes have one length: use udp or icmp".into();
+            return contradiction(format!("{} {}", SIZE.name, self.size), why);
+        }
+        Ok(())
+    }
+
+    /// The family that the target is traced over.
+    fn traced_family(&self, target: &Target) -> Result<Family, InvalidRequest> {
+        let family = match &target.host {
+            Host::Address { address, .. } => Family::of(*address),
+            Host::Name(_) => {
+                let wanted = self.family.or(self.ipv6.then_some(Family::V6));
+                wanted.or(self.source.map(Family::of)).unwrap_or(Family::V4)
+            }
+        };
+        if let Some(wanted) = self.family
+            && family != wanted
+        {
+            let reason = format!("an {} address is wanted", wanted.as_str());
+            return Err(InvalidRequest::Target { target: self.target.clone(), reason });
+        }
+        if let Some(source) = self.source
+            && family != Family::of(source)
+        {
+            return Err(InvalidRequest::Contradiction {
+                what: format!("source {source}"),
+                why: format!("the target is to be reached over {}", family.as_str()),
+            });
+        }
+        Ok(family)
+    }
+}
+
+fn ttl(number: Number, value: i64) -> Result<Ttl, InvalidRequest> {
+    // Within its range it is not zero.
+    checked(number, value).map(|value| Ttl::new(value).unwrap_or(Ttl::FIRST))
 }
 
 fn checked<T: TryFrom<i64> + Default>(number: Number, value: i64) -> Result<T, InvalidRequest> {
@@ -270,11 +468,16 @@ mod tests {
     #[test]
     fn every_number_is_checked() {
         type Set = fn(RequestBuilder, i64) -> RequestBuilder;
-        let fields: [(Number, Set); 5] = [
+        let fields: [(Number, Set); 10] = [
             (PORT, RequestBuilder::port),
             (TRACEROUTE_QUERIES, RequestBuilder::traceroute_queries),
             (E2E_QUERIES, RequestBuilder::e2e_queries),
             (MAX_TTL, RequestBuilder::max_ttl),
+            (FIRST_TTL, |builder, ttl| builder.max_ttl(255).first_ttl(ttl)),
+            (SEND_DELAY, RequestBuilder::send_delay_ms),
+            (E2E_INTERVAL, RequestBuilder::e2e_interval_ms),
+            (TOS, RequestBuilder::tos),
+            (DSCP, RequestBuilder::dscp),
             (TIMEOUT, RequestBuilder::timeout_ms),
         ];
         for (number, set) in fields {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use traceroute_core::{
     Destination, EndReason, Hop, Knowledge, ProbeProtocol, Protocol, Run, RunEvent, RunReport, SackRefusal,
-    Schedule, TracerouteError, linger, settle, trace,
+    Schedule, Shape, TracerouteError, linger, settle, trace,
 };
 use traceroute_icmp::IcmpProbes;
 use traceroute_packets::{Connection, Lease, Network, PacketDriver, SharedSink, Subscription, Use, Watched};
@@ -26,6 +26,7 @@ pub(crate) struct Context<'a> {
     pub(crate) source: IpAddr,
     pub(crate) destination: Destination,
     pub(crate) port: u16,
+    pub(crate) shape: Shape,
     pub(crate) timeout: Duration,
     pub(crate) knowledge: Watched<Knowledge>,
     pub(crate) phase: &'a Watched<Phase>,
@@ -166,21 +167,21 @@ pub(crate) fn run<'a>(
     ready: Ready<'a>,
     plan: Plan<impl FnMut(Step) + Send + 'a>,
 ) -> Result<Running<'a>, TracerouteError> {
-    let &Context { network, source, port, .. } = context;
+    let &Context { network, source, port, shape, .. } = context;
     let identity = ready.lease.identity();
     // Families differ only if the host's routing table is broken.
     let mismatch = TracerouteError::NoSourceAddress { target: identity.remote };
     Ok(match ready.method {
         Method::Udp => {
-            let probes = UdpProbes::new(source, port, identity).ok_or(mismatch)?;
+            let probes = UdpProbes::new(source, port, identity).ok_or(mismatch)?.shaped(shape);
             conduct(context, ready, Probing::of(network, probes, port), plan)
         }
         Method::Icmp => {
-            let probes = IcmpProbes::new(source, identity).ok_or(mismatch)?;
+            let probes = IcmpProbes::new(source, identity).ok_or(mismatch)?.shaped(shape);
             conduct(context, ready, Probing::of(network, probes, 0), plan)
         }
         Method::TcpSyn(numbering) => {
-            let probes = TcpProbes::new(source, port, identity, numbering).ok_or(mismatch)?;
+            let probes = TcpProbes::new(source, port, identity, numbering).ok_or(mismatch)?.shaped(shape);
             conduct(context, ready, Probing::of(network, probes, port), plan)
         }
         Method::TcpSack => Box::pin(connect_and_conduct(context, ready, plan)),
@@ -227,6 +228,7 @@ async fn connect_and_conduct<'a>(
     let connected = Box::pin(connect(context, &mut ready.lease));
     let Some(connected) = until(context.phase, Phase::Stopped, connected).await else { return Ok(None) };
     let Connected { probes, subscription, connection } = connected?;
+    let probes = probes.shaped(context.shape);
     let before = Before {
         knowledge: Knowledge { distance: probes.distance(), ..Knowledge::default() },
         round_trip: probes.round_trip().unwrap_or_default(),
@@ -261,12 +263,12 @@ fn conduct<'a>(
     let mut driver =
         PacketDriver::new(probes, subscription, sink, destination, network.clock(), sisters, observer);
 
-    let source = SocketAddr::new(context.source, lease.identity().local);
-    let target = SocketAddr::new(destination.address, remote_port);
+    let local_port = lease.identity().local;
+    let target = move || SocketAddr::new(context.destination.address, remote_port);
     let finished = move |run: &Run, id: String| Finished {
         id,
-        source,
-        destination: target,
+        source: SocketAddr::new(context.source, local_port),
+        destination: target(),
         report: run.report(),
         drops: losses.count(),
     };
@@ -278,7 +280,7 @@ fn conduct<'a>(
             Some(Err(error)) => return Err(error),
             Some(Ok(())) => {
                 if let Some(reason) = run.refusal() {
-                    return Err(TracerouteError::SackNotSupported { target, reason });
+                    return Err(TracerouteError::SackNotSupported { target: target(), reason });
                 }
             }
             None => {

@@ -1,6 +1,6 @@
 //! The tracer: the packet I/O of a network namespace, shared by all requests.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -122,6 +122,14 @@ impl TracerBuilder {
     #[must_use]
     pub fn blocks(mut self, blocks: Blocks) -> Self {
         self.options.blocks = Some(blocks);
+        self
+    }
+
+    /// Let runs and end-to-end probes have the local ports from this one on, in the order in which they begin; those that other
+    /// programs hold are left out.
+    #[must_use]
+    pub fn first_port(mut self, port: NonZeroU16) -> Self {
+        self.options.first_port = Some(port);
         self
     }
 

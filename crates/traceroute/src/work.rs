@@ -6,7 +6,7 @@ use std::pin::Pin;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep_until};
-use traceroute_core::{Destination, Hop, Protocol, Results, Schedule, TcpMethod, TracerouteError, Ttl};
+use traceroute_core::{Destination, Hop, Protocol, Results, Schedule, TcpMethod, TracerouteError};
 use traceroute_packets::Watched;
 use traceroute_tcp::Numbering;
 use tracing::debug;
@@ -43,6 +43,7 @@ pub(crate) async fn carry_out(
         source,
         destination,
         port: request.effective_port(),
+        shape: request.shape,
         timeout: request.timeout,
         knowledge: Watched::default(),
         phase,
@@ -59,28 +60,38 @@ pub(crate) async fn carry_out(
     .await
 }
 
-/// The address to trace.
+/// The address to trace, and how it is to be reached.
 async fn resolve(tracer: &Inner, request: &Request, phase: &Watched<Phase>) -> Result<Destination, Error> {
-    match &request.target.host {
-        Host::Address { address, zone: None } => Ok(Destination { address: *address, scope_id: 0 }),
-        Host::Address { address, zone: Some(zone) } => {
-            let scope_id = tracer.network.interface_index(zone)?.ok_or_else(|| InvalidRequest::Target {
-                target: request.target.text.clone(),
-                reason: format!("there is no interface {zone:?}"),
-            })?;
-            Ok(Destination { address: *address, scope_id })
-        }
+    let (address, zone) = match &request.target.host {
+        Host::Address { address, zone } => (*address, zone.as_deref()),
         Host::Name(name) => {
             let address = tokio::select! {
                 address = tracer.resolver.resolve(&tracer.network, name, request.ipv6) => address?,
                 () = reached(phase, Phase::Stopped) => return Err(Error::Stopped),
             };
-            match not_a_host(address) {
-                Some(reason) => Err(Error::ResolvedTo { name: name.clone(), address, reason }),
-                None => Ok(Destination { address, scope_id: 0 }),
+            if let Some(reason) = not_a_host(address) {
+                return Err(Error::ResolvedTo { name: name.clone(), address, reason });
             }
+            (address, None)
         }
+    };
+    let index = |name: &str| tracer.network.interface_index(name);
+    let interface = match (&request.interface, zone) {
+        (Some(name), _) => {
+            index(name)?.ok_or_else(|| InvalidRequest::Interface { name: name.to_string() })?
+        }
+        (None, Some(zone)) => index(zone)?.ok_or_else(|| InvalidRequest::Target {
+            target: request.target.text.clone(),
+            reason: format!("there is no interface {zone:?}"),
+        })?,
+        (None, None) => 0,
+    };
+    // A name may resolve to the other family.
+    if let Some(source) = request.source.filter(|source| source.is_ipv4() != address.is_ipv4()) {
+        let why = format!("the target is {address}");
+        return Err(InvalidRequest::Contradiction { what: format!("source {source}"), why }.into());
     }
+    Ok(Destination { address, interface, source: request.source })
 }
 
 /// Starts the runs and probes, and waits until all have ended and given their results.
@@ -240,11 +251,12 @@ impl Parts<'_> {
     }
 
     fn trace<'a>(&'a self, index: usize, ready: Ready<'a>) -> Result<Work<'a>, TracerouteError> {
-        let Request { max_ttl, timeout, wait, serial, .. } = *self.request;
+        let Request { first_ttl, max_ttl, timeout, wait, serial, .. } = *self.request;
         let mut schedule = if serial {
-            Schedule::serial(Ttl::FIRST, max_ttl, timeout)
+            Schedule::serial(first_ttl, max_ttl, timeout)
         } else {
-            Schedule { wait, ..Schedule::parallel(Ttl::FIRST, max_ttl, timeout) }
+            let usual = Schedule::parallel(first_ttl, max_ttl, timeout);
+            Schedule { wait, ..usual.sending_each(self.request.send_delay()) }
         };
         schedule.sounding = index == 0 && self.request.e2e_queries == 0 && !serial;
         if index > 0 {

@@ -10,7 +10,8 @@ use etherparse::{IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, TcpHeader, Tcp
 use proptest::prelude::*;
 use traceroute::Ttl;
 use traceroute_core::{
-    Captured, Direction, Identity, Nonce, PacketKeys, ProbeId, ProbeProtocol, ProbeResponse, Stamp, Timestamp,
+    Captured, Direction, Identity, Nonce, PacketKeys, ProbeId, ProbeProtocol, ProbeResponse, Shape, Stamp,
+    Timestamp,
 };
 use traceroute_icmp::IcmpProbes;
 use traceroute_sack::{Handshake, SackProbes};
@@ -35,14 +36,20 @@ enum Kind {
 }
 
 /// A method of a run in a network, behind a pointer. A connection is made first, where it takes one.
-fn method(kind: Kind, source: IpAddr, identity: Identity, network: &mut Network) -> Box<dyn ProbeProtocol> {
+fn method(
+    kind: Kind,
+    source: IpAddr,
+    identity: Identity,
+    shape: Shape,
+    network: &mut Network,
+) -> Box<dyn ProbeProtocol> {
     match kind {
-        Kind::Udp => Box::new(UdpProbes::new(source, PORT, identity).expect("one family")),
-        Kind::Icmp => Box::new(IcmpProbes::new(source, identity).expect("one family")),
+        Kind::Udp => Box::new(UdpProbes::new(source, PORT, identity).expect("one family").shaped(shape)),
+        Kind::Icmp => Box::new(IcmpProbes::new(source, identity).expect("one family").shaped(shape)),
         Kind::Syn(numbering) => {
-            Box::new(TcpProbes::new(source, PORT, identity, numbering).expect("one family"))
+            Box::new(TcpProbes::new(source, PORT, identity, numbering).expect("one family").shaped(shape))
         }
-        Kind::Sack => Box::new(connect(source, &identity, network)),
+        Kind::Sack => Box::new(connect(source, &identity, network).shaped(shape)),
     }
 }
 
@@ -109,7 +116,7 @@ fn captured(direction: Direction, datagram: &[u8]) -> Captured<'_> {
 }
 
 fn encode(method: &mut dyn ProbeProtocol, probe: ProbeId) -> Vec<u8> {
-    let mut buffer = [0xa5; traceroute_core::MAX_PROBE_LEN];
+    let mut buffer = vec![0xa5; method.buffer_len()];
     method.encode(probe, &mut buffer).to_vec()
 }
 
@@ -151,6 +158,11 @@ fn kinds() -> impl Strategy<Value = Kind> {
     ]
 }
 
+fn shapes() -> impl Strategy<Value = Shape> {
+    let sizes = prop_oneof![Just(0), 1..2000_u16];
+    (any::<u8>(), sizes).prop_map(|(traffic_class, size)| Shape { traffic_class, size })
+}
+
 fn nonces() -> impl Strategy<Value = Nonce> {
     any::<(u64, u64)>().prop_map(|(bits, token)| Nonce::from_entropy(bits, token))
 }
@@ -181,14 +193,14 @@ proptest! {
 
     #[test]
     fn an_answer_names_its_probe(
-        kind in kinds(), v6: bool, local in 1..=u16::MAX, nonce in nonces(), ttl in 1..=ROUTERS + 1,
+        kind in kinds(), shape in shapes(), v6: bool, local in 1..=u16::MAX, nonce in nonces(), ttl in 1..=ROUTERS + 1,
         quote in quotes(), extensions in extensions(), nat in nats(),
     ) {
         let topology = chain(quote, extensions.as_ref(), nat.as_ref());
         let (source, target) = ends(&topology, v6);
         let identity = Identity { local, remote: target, nonce };
         let mut network = Network::new(topology, 1);
-        let mut method = method(kind, source, identity, &mut network);
+        let mut method = method(kind, source, identity, shape, &mut network);
         let probe = ProbeId::first(Ttl::new(ttl).expect("not zero"));
         let datagram = encode(method.as_mut(), probe);
         prop_assert_eq!(method.match_sent(&captured(Direction::Sent, &datagram)), Some(probe));
@@ -217,7 +229,7 @@ proptest! {
 
     #[test]
     fn nobody_elses_answer_is_taken(
-        kind in kinds(), v6: bool, ours in nonces(), theirs in nonces(), quote in quotes(),
+        kind in kinds(), shape in shapes(), v6: bool, ours in nonces(), theirs in nonces(), quote in quotes(),
         ttl in 1..=ROUTERS + 1, local in 1..=u16::MAX, same_local: bool, other_local in 1..=u16::MAX,
     ) {
         // The same target, and in the worst case the same port or echo id: a run of another process, or yesterday's.
@@ -231,9 +243,9 @@ proptest! {
         let (_, target) = ends(&topology, v6);
 
         let identity = |local, nonce| Identity { local, remote: target, nonce };
-        let ours = method(kind, source, identity(local, ours), &mut Network::new(topology.clone(), 1));
+        let ours = method(kind, source, identity(local, ours), shape, &mut Network::new(topology.clone(), 1));
         let mut network = Network::new(topology, 1);
-        let mut theirs = method(kind, source, identity(their_local, theirs), &mut network);
+        let mut theirs = method(kind, source, identity(their_local, theirs), shape, &mut network);
         let datagram = encode(theirs.as_mut(), ProbeId::first(Ttl::new(ttl).expect("not zero")));
         prop_assert_eq!(ours.match_sent(&captured(Direction::Sent, &datagram)), None);
         for answer in answers(&mut network, &datagram) {
@@ -243,12 +255,12 @@ proptest! {
 
     #[test]
     fn what_load_balancers_hash_is_constant(
-        kind in kinds(), v6: bool, local in 1..=u16::MAX, nonce in nonces(), a in 1u8.., b in 1u8..,
+        kind in kinds(), shape in shapes(), v6: bool, local in 1..=u16::MAX, nonce in nonces(), a in 1u8.., b in 1u8..,
     ) {
         let topology = chain(Quote::Full, None, None);
         let (source, target) = ends(&topology, v6);
         let identity = Identity { local, remote: target, nonce };
-        let mut method = method(kind, source, identity, &mut Network::new(topology, 1));
+        let mut method = method(kind, source, identity, shape, &mut Network::new(topology, 1));
         let mut hashed = |ttl| {
             let datagram = encode(method.as_mut(), ProbeId::first(Ttl::new(ttl).expect("not zero")));
             let header = if v6 { 40 } else { 20 };
@@ -268,13 +280,13 @@ proptest! {
 
     #[test]
     fn rubbish_is_never_an_answer(
-        kind in kinds(), v6: bool, nonce in nonces(), bytes in prop::collection::vec(any::<u8>(), 0..200),
+        kind in kinds(), shape in shapes(), v6: bool, nonce in nonces(), bytes in prop::collection::vec(any::<u8>(), 0..200),
         cut in 0..200_usize, at in 0..200_usize, flip in 1u8..,
     ) {
         let topology = chain(Quote::Full, None, None);
         let (source, target) = ends(&topology, v6);
         let mut network = Network::new(topology, 1);
-        let mut method = method(kind, source, Identity { local: 61_000, remote: target, nonce }, &mut network);
+        let mut method = method(kind, source, Identity { local: 61_000, remote: target, nonce }, shape, &mut network);
         for direction in [Direction::Sent, Direction::Received] {
             prop_assert_eq!(method.match_reply(&captured(direction, &bytes)), None);
             prop_assert_eq!(method.match_sent(&captured(direction, &bytes)), None);

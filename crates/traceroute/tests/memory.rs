@@ -94,7 +94,7 @@ async fn tracer(routers: u8) -> Tracer {
         source: Answers { routers: routers.clone(), current: Vec::new(), catching_up: false },
         sink: routers,
         host: Client::without_connections(DualStack { v4: CLIENT.into(), v6: Ipv6Addr::LOCALHOST }),
-        blocks: Blocks { ports: 60_000..=64_095, echo_ids: 1..=4096 },
+        blocks: Blocks { ports: 60_000..=64_095, echo_ids: 1..=4096, in_order: false },
         entropy: Box::new(move || {
             bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
             bits.wrapping_mul(0xbf58_476d_1ce4_e5b9)

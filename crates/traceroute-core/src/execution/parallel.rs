@@ -26,6 +26,15 @@ impl Schedule {
         Self::parallel(ttl, ttl, timeout)
     }
 
+    /// The same with another time from one probe to the next where answers stay out.
+    #[must_use]
+    pub const fn sending_each(mut self, delay: Duration) -> Self {
+        if let Pace::Ahead { ahead, .. } = self.pace {
+            self.pace = Pace::Ahead { ahead, every: delay };
+        }
+        self
+    }
+
     /// The same, for a run that follows a sister run of the same request: it stays one TTL ahead of what any of them
     /// has heard, so that several runs together overshoot an unknown destination by one probe only, and leaves it to its
     /// sister to believe a guess. A destination's ICMP is rate limited; Linux answers six probes at once.

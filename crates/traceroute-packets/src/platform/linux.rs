@@ -33,7 +33,8 @@ pub(crate) async fn open(options: NetworkOptions) -> Result<Network, TracerouteE
         Some(blocks) => blocks,
         None => namespace.run({
             let random = entropy();
-            move || blocks::choose(random)
+            let first_port = options.first_port;
+            move || blocks::choose(random, first_port)
         })?,
     };
     let filter = capture_filter(&FilterSpec {

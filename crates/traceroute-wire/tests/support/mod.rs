@@ -92,7 +92,7 @@ pub(crate) fn header(endpoints: Endpoints, protocol: u8) -> IpHeader {
         Endpoints::V4 { .. } => u32::from(IDENTIFICATION),
         Endpoints::V6 { .. } => FLOW_LABEL,
     };
-    IpHeader { endpoints, ttl: TTL, protocol, label, dont_fragment: true }
+    IpHeader { endpoints, ttl: TTL, protocol, label, dont_fragment: true, traffic_class: 0 }
 }
 
 /// An ICMP message in a datagram of the family of `endpoints`; the source of an error does not matter here.
@@ -182,13 +182,14 @@ pub(crate) fn endpoints() -> impl Strategy<Value = Endpoints> {
 }
 
 pub(crate) fn ip_header() -> impl Strategy<Value = IpHeader> {
-    (endpoints(), any::<u8>(), any::<u8>(), any::<u32>(), any::<bool>()).prop_map(
-        |(endpoints, ttl, protocol, label, dont_fragment)| IpHeader {
+    (endpoints(), any::<u8>(), any::<u8>(), any::<u32>(), any::<bool>(), any::<u8>()).prop_map(
+        |(endpoints, ttl, protocol, label, dont_fragment, traffic_class)| IpHeader {
             endpoints,
             ttl,
             protocol,
             label,
             dont_fragment,
+            traffic_class,
         },
     )
 }

@@ -9,7 +9,7 @@ use crate::{addresses, hops, one_run};
 
 /// A tracer like that of a process of its own, with one echo id and few ports.
 async fn process(namespace: &Namespace) -> Tracer {
-    let blocks = Blocks { ports: 62_000..=62_063, echo_ids: 4_242..=4_242 };
+    let blocks = Blocks { ports: 62_000..=62_063, echo_ids: 4_242..=4_242, in_order: false };
     Tracer::builder().network_namespace(namespace.path()).blocks(blocks).build().await.expect("root")
 }
 

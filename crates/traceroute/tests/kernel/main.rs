@@ -5,6 +5,7 @@ mod identities;
 mod links;
 mod namespaces;
 mod tcp;
+mod ways;
 
 use std::fmt::Display;
 

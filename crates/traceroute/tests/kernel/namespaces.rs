@@ -44,7 +44,7 @@ async fn a_namespace_without_loopback_still_traces() {
 /// A tracer with ports from 62,000 on in a namespace in which 127.0.0.9 is dead.
 async fn beside_a_dead_target() -> (Namespace, Tracer) {
     let namespace = Namespace::new().expect("root");
-    let blocks = Blocks { ports: 62_000..=62_099, echo_ids: 1..=100 };
+    let blocks = Blocks { ports: 62_000..=62_099, echo_ids: 1..=100, in_order: false };
     let builder = Tracer::builder().network_namespace(namespace.path()).blocks(blocks);
     let tracer = builder.build().await.expect("root");
     namespace

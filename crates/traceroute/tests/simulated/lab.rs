@@ -73,7 +73,11 @@ impl Lab {
             source,
             host: host(sink.tcp()),
             sink,
-            blocks: Blocks { ports: 61_000..=60_999 + ports, echo_ids: 7_000..=6_999 + ports },
+            blocks: Blocks {
+                ports: 61_000..=60_999 + ports,
+                echo_ids: 7_000..=6_999 + ports,
+                in_order: false,
+            },
             entropy: entropy(1),
         });
         let tracer = change_tracer(Tracer::builder().network(network));

@@ -349,3 +349,56 @@ async fn events_tell_what_happens_as_it_happens() {
     assert_eq!(told, expected);
     assert_eq!(trace.lost_events(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_first_ttl_probed_may_be_chosen() {
+    for protocol in [Protocol::Udp, Protocol::Icmp, Protocol::Tcp] {
+        let lab = Lab::new(Topology::chain(5)).await;
+        let (results, _) = lab.trace(one_run(5, protocol).first_ttl(3)).await;
+        let run = run(&results);
+        assert_eq!(run.hops.iter().map(|hop| hop.ttl.get()).collect::<Vec<_>>(), [3, 4, 5, 6], "{protocol}");
+        assert_eq!(
+            addresses(&results, 0),
+            ["10.71.2.2", "10.71.3.2", "10.71.4.2", "10.71.5.2"],
+            "{protocol}"
+        );
+        assert_eq!((run.reached, results.traceroute.hop_count.max), (true, 6.0), "{protocol}");
+        assert_eq!(lab.recorder.sent_per_ttl().range(..3).count(), 0, "{protocol}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_before_the_first_ttl_is_shown_there() {
+    for protocol in [Protocol::Udp, Protocol::Icmp, Protocol::Tcp] {
+        let lab = Lab::new(Topology::chain(3)).await;
+        let (results, took) = lab.trace(one_run(3, protocol).first_ttl(10)).await;
+        assert_eq!(addresses(&results, 0), ["10.71.3.2"], "{protocol}");
+        let run = run(&results);
+        assert_eq!((run.hops[0].ttl.get(), run.reached), (10, true), "{protocol}");
+        assert!(took < 100 * MS, "{protocol}: {took:?}");
+        assert_eq!(lab.recorder.sent_per_ttl().range(..10).count(), 0, "{protocol}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_between_probes_may_be_chosen() {
+    let lab = Lab::new(Topology::chain(1).with_router(1, |router| {
+        router.answers.silent = true;
+        router.refuses = Some(Refusal::Firewall(Unreachable::Network));
+    }));
+    let (_, took) = lab.await.trace(one_run(1, Protocol::Icmp).send_delay_ms(500)).await;
+    // As in `nobody_at_all_answers`: two at once, then 27 steps.
+    assert_eq!(took, 27 * 500 * MS + 3000 * MS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_between_end_to_end_probes_may_be_chosen() {
+    for protocol in [Protocol::Udp, Protocol::Icmp, Protocol::Tcp] {
+        let lab = Lab::new(Topology::chain(3)).await;
+        let request = one_run(3, protocol).traceroute_queries(0).e2e_queries(4).e2e_interval_ms(70);
+        let (results, took) = lab.trace(request).await;
+        assert_eq!(results.e2e_probe.packets_received, 4, "{protocol}");
+        // The last begins after three intervals; its round trip is 8 ms.
+        assert_eq!(took, 3 * 70 * MS + 8 * MS, "{protocol}");
+    }
+}

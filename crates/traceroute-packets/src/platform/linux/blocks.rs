@@ -1,6 +1,7 @@
 //! The blocks of ports and echo ids of a process.
 
 use std::fs;
+use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 
 use crate::lease::Blocks;
@@ -12,16 +13,20 @@ const EPHEMERAL_DEFAULT: RangeInclusive<u16> = 32_768..=60_999;
 const LEN: u16 = 4096;
 const FIRST_UNPRIVILEGED: u16 = 1024;
 
-/// Ports outside of the range that the kernel hands out, and echo ids anywhere, so that `ping` and other processes
-/// rarely meet them.
-pub(super) fn choose(random: u64) -> Blocks {
+/// Ports from the first one asked for on, or outside of the range that the kernel hands out; and echo ids anywhere, so that
+/// `ping` and other processes rarely meet them.
+pub(super) fn choose(random: u64, first_port: Option<NonZeroU16>) -> Blocks {
     let ephemeral = fs::read_to_string(EPHEMERAL).ok().and_then(|text| parse(&text));
     let [a, b, ..] = random.to_ne_bytes();
     let first_id = u16::from_ne_bytes([a, b]).min(u16::MAX - LEN);
     Blocks {
-        ports: outside(&ephemeral.unwrap_or(EPHEMERAL_DEFAULT)),
+        ports: match first_port.map(NonZeroU16::get) {
+            Some(first) => first..=first.saturating_add(LEN - 1),
+            None => outside(&ephemeral.unwrap_or(EPHEMERAL_DEFAULT)),
+        },
         // 0 is what some translators treat as "no id".
         echo_ids: first_id.max(1)..=first_id + LEN,
+        in_order: first_port.is_some(),
     }
 }
 
@@ -60,9 +65,15 @@ mod tests {
     }
 
     #[test]
+    fn a_first_port_is_the_first() {
+        let ports = |first| choose(0, NonZeroU16::new(first)).ports;
+        assert_eq!((ports(33_000), ports(65_000), ports(1)), (33_000..=37_095, 65_000..=65_535, 1..=4096));
+    }
+
+    #[test]
     fn echo_ids_never_wrap_and_are_never_zero() {
         for random in [0, 1, u64::MAX, 0xf000_f000_f000_f000] {
-            let ids = choose(random).echo_ids;
+            let ids = choose(random, None).echo_ids;
             assert!(*ids.start() > 0 && ids.end() > ids.start());
         }
     }

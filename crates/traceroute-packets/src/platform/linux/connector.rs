@@ -8,7 +8,7 @@ use socket2::{SockAddr, SockRef, Socket};
 use tokio::io::Interest;
 use traceroute_core::{ConnectFailure, Destination, Operation, TracerouteError};
 
-use super::host::socket_address;
+use super::host::{leave_through, socket_address, zone};
 use super::{refused, sys};
 use crate::host::{ConnectError, Connecting, Connection, Connector};
 
@@ -33,7 +33,8 @@ async fn connect(socket: Socket, to: Destination, port: u16) -> Result<Connectio
     // Whoever closes it, and be it the kernel at the end of a killed process, resets the connection (socket(7)).
     socket.set_linger(Some(Duration::ZERO)).map_err(here)?;
     socket.set_nonblocking(true).map_err(here)?;
-    let address = SockAddr::from(socket_address(to.address, port, to.scope_id));
+    leave_through(&socket, to).map_err(here)?;
+    let address = SockAddr::from(socket_address(to.address, port, zone(to)));
     match socket.connect(&address) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(at_once(&error, to)),
         _ => {}

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::os::fd::AsFd;
 
 use socket2::{Domain, Socket, Type};
 use traceroute_core::{Destination, Operation, Protocol, TracerouteError};
@@ -94,7 +95,7 @@ impl LinuxHost {
         to: Destination,
         port: u16,
     ) -> Result<Option<Socket>, TracerouteError> {
-        match self.namespace.run(move || bind(kind, socket_address(source, port, to.scope_id)))? {
+        match self.namespace.run(move || bind(kind, source, port, to))? {
             Ok(socket) => Ok(Some(socket)),
             Err(error) => match error.raw_os_error() {
                 Some(libc::EADDRINUSE) => Ok(None),
@@ -110,7 +111,7 @@ impl LinuxHost {
 /// The address that the kernel would send from, to a broadcast address too if asked for: what a connected socket of the
 /// protocol is bound to, since routing rules may go by protocol and port. Nothing is sent.
 fn route(protocol: Protocol, to: Destination, port: u16, broadcast: bool) -> io::Result<IpAddr> {
-    let address = socket_address(to.address, port, to.scope_id);
+    let address = socket_address(to.address, port, zone(to));
     let domain = Domain::for_address(address);
     let socket = match (protocol, domain) {
         (Protocol::Udp, _) => Socket::new(domain, Type::DGRAM, None)?,
@@ -120,6 +121,10 @@ fn route(protocol: Protocol, to: Destination, port: u16, broadcast: bool) -> io:
         (Protocol::Tcp, _) => Socket::new(domain, Type::RAW, Some(socket2::Protocol::TCP))?,
     };
     socket.set_broadcast(broadcast)?;
+    leave_through(&socket, to)?;
+    if let Some(source) = to.source {
+        socket.bind(&socket_address(source, 0, to.interface).into())?;
+    }
     socket.connect(&address.into())?;
     let local = socket.local_addr()?.as_socket();
     local.map(|local| local.ip()).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
@@ -128,8 +133,11 @@ fn route(protocol: Protocol, to: Destination, port: u16, broadcast: bool) -> io:
 fn no_route(error: &io::Error, to: Destination) -> TracerouteError {
     let target = to.address;
     let link_local = matches!(target, IpAddr::V6(address) if address.is_unicast_link_local());
+    if let (Some(libc::EADDRNOTAVAIL), Some(source_address)) = (error.raw_os_error(), to.source) {
+        return TracerouteError::ForeignSource { source_address };
+    }
     match error.raw_os_error() {
-        Some(libc::EINVAL) if link_local && to.scope_id == 0 => TracerouteError::ScopeMissing { target },
+        Some(libc::EINVAL) if link_local && to.interface == 0 => TracerouteError::ScopeMissing { target },
         // A `blackhole` route is EINVAL.
         Some(libc::ENETUNREACH | libc::ENETDOWN | libc::EINVAL) => {
             TracerouteError::NetworkUnreachable { target }
@@ -142,7 +150,17 @@ fn no_route(error: &io::Error, to: Destination) -> TracerouteError {
     }
 }
 
-fn bind(kind: Type, address: SocketAddr) -> io::Result<Socket> {
+/// Lets what a socket sends leave through the interface that was asked for.
+pub(super) fn leave_through(socket: &Socket, to: Destination) -> io::Result<()> {
+    match libc::c_int::try_from(to.interface) {
+        Ok(0) => Ok(()),
+        Ok(index) => sys::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, index),
+        Err(_) => Err(io::Error::from_raw_os_error(libc::ENODEV)),
+    }
+}
+
+fn bind(kind: Type, source: IpAddr, port: u16, to: Destination) -> io::Result<Socket> {
+    let address = socket_address(source, port, to.interface);
     let domain = Domain::for_address(address);
     let socket = Socket::new(domain, kind, None)?;
     if domain == Domain::IPV6 {
@@ -151,6 +169,14 @@ fn bind(kind: Type, address: SocketAddr) -> io::Result<Socket> {
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+/// The zone that an IPv6 address needs: only a link-local one may have one.
+pub(super) fn zone(to: Destination) -> u32 {
+    match to.address {
+        IpAddr::V6(address) if address.is_unicast_link_local() => to.interface,
+        _ => 0,
+    }
 }
 
 pub(super) fn socket_address(address: IpAddr, port: u16, scope_id: u32) -> SocketAddr {

@@ -9,6 +9,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use traceroute_core::{Destination, Operation, Sink, Stamp, TracerouteError};
 
+use super::host::zone;
 use super::namespace::Namespace;
 use super::{refused, sys};
 use crate::clock::Clock;
@@ -48,12 +49,17 @@ impl Sink for LinuxSink {
             IpAddr::V4(address) => (&self.v4, SockAddr::from(SocketAddrV4::new(address, 0))),
             IpAddr::V6(address) => (
                 self.v6.as_ref().ok_or(TracerouteError::NoSourceAddress { target })?,
-                SockAddr::from(SocketAddrV6::new(address, 0, 0, to.scope_id)),
+                SockAddr::from(SocketAddrV6::new(address, 0, 0, zone(to))),
             ),
         };
         loop {
             let stamp = Stamp::user(self.clock.now());
-            match SockRef::from(socket.get_ref()).send_to(datagram, &address) {
+            let sent = if is_routed(to) {
+                SockRef::from(socket.get_ref()).send_to(datagram, &address)
+            } else {
+                sys::send_via(socket.as_fd(), datagram, &address, to)
+            };
+            match sent {
                 Ok(_) => return Ok(stamp),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let writable = socket.writable().await;
@@ -63,6 +69,11 @@ impl Sink for LinuxSink {
             }
         }
     }
+}
+
+/// Whether it is for the routing table to say how the datagram leaves.
+const fn is_routed(to: Destination) -> bool {
+    to.interface == 0 && to.source.is_none()
 }
 
 fn open_socket(domain: Domain) -> io::Result<OwnedFd> {

@@ -3,10 +3,13 @@
 use std::ffi::CString;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use socket2::SockAddr;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use traceroute_core::Destination;
 
 /// Makes a non-blocking descriptor known to the runtime.
 pub(super) fn register(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
@@ -132,10 +135,75 @@ fn stamp(message: &libc::msghdr) -> Option<u64> {
     None
 }
 
+/// Sends a datagram from an address and through an interface that the routing table may not choose, where they are given.
+pub(super) fn send_via(
+    socket: BorrowedFd<'_>,
+    datagram: &[u8],
+    address: &SockAddr,
+    to: Destination,
+) -> io::Result<usize> {
+    let mut part = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() };
+    let mut control = Control([0; 128]);
+    // SAFETY: a msghdr of zeros is a valid value: no buffers at all.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_name = address.as_ptr().cast_mut().cast();
+    message.msg_namelen = address.len();
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    match to.address {
+        IpAddr::V4(_) => {
+            let source = match to.source {
+                Some(IpAddr::V4(source)) => u32::from_ne_bytes(source.octets()),
+                _ => 0,
+            };
+            let information = libc::in_pktinfo {
+                ipi_ifindex: libc::c_int::try_from(to.interface).unwrap_or_default(),
+                ipi_spec_dst: libc::in_addr { s_addr: source },
+                ipi_addr: libc::in_addr { s_addr: 0 },
+            };
+            put(&mut message, &mut control, libc::IPPROTO_IP, libc::IP_PKTINFO, information);
+        }
+        IpAddr::V6(_) => {
+            let source = match to.source {
+                Some(IpAddr::V6(source)) => source.octets(),
+                _ => [0; 16],
+            };
+            let information = libc::in6_pktinfo {
+                ipi6_addr: libc::in6_addr { s6_addr: source },
+                ipi6_ifindex: to.interface,
+            };
+            put(&mut message, &mut control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, information);
+        }
+    }
+    // SAFETY: `message` points to live buffers of the lengths given; sendmsg writes to none of them.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Gives a message its only control message, in a buffer that must live as long as it.
+fn put<T>(message: &mut libc::msghdr, buffer: &mut Control, level: libc::c_int, kind: libc::c_int, value: T) {
+    let length = socklen::<T>();
+    message.msg_control = (&raw mut buffer.0).cast();
+    // SAFETY: the macro only computes.
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(length) } as _;
+    // SAFETY: `message` has a control buffer, which is longer than a header.
+    let header = unsafe { libc::CMSG_FIRSTHDR(std::ptr::from_ref(message)) };
+    // SAFETY: the header lies within the control buffer, which is aligned for it.
+    if let Some(header) = unsafe { header.as_mut() } {
+        header.cmsg_level = level;
+        header.cmsg_type = kind;
+        // SAFETY: the macro only computes.
+        header.cmsg_len = unsafe { libc::CMSG_LEN(length) } as _;
+    }
+    // SAFETY: the data follows a header that lies within the control buffer.
+    let data = unsafe { libc::CMSG_DATA(header) };
+    // SAFETY: the control buffer has room for every value that is put, 20 bytes, behind the header.
+    unsafe { data.cast::<T>().write_unaligned(value) };
+}
+
 /// Puts two descriptors under way to whoever reads at the other end of `through`.
 pub(super) fn pass(through: BorrowedFd<'_>, descriptors: [BorrowedFd<'_>; 2]) -> io::Result<()> {
     let descriptors = descriptors.map(|descriptor| descriptor.as_raw_fd());
-    let length = socklen::<[libc::c_int; 2]>();
     let mut byte = 0_u8;
     let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
     let mut control = Control([0; 128]);
@@ -143,22 +211,7 @@ pub(super) fn pass(through: BorrowedFd<'_>, descriptors: [BorrowedFd<'_>; 2]) ->
     let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
-    message.msg_control = (&raw mut control.0).cast();
-    // SAFETY: the macro only computes.
-    message.msg_controllen = unsafe { libc::CMSG_SPACE(length) } as _;
-    // SAFETY: `message` has a control buffer, which is longer than a header.
-    let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
-    // SAFETY: the header lies within the control buffer, which is aligned for it.
-    if let Some(header) = unsafe { header.as_mut() } {
-        header.cmsg_level = libc::SOL_SOCKET;
-        header.cmsg_type = libc::SCM_RIGHTS;
-        // SAFETY: the macro only computes.
-        header.cmsg_len = unsafe { libc::CMSG_LEN(length) } as _;
-    }
-    // SAFETY: the data follows a header that lies within the control buffer.
-    let data = unsafe { libc::CMSG_DATA(header) };
-    // SAFETY: the control buffer has room for the descriptors behind the header.
-    unsafe { data.cast::<[libc::c_int; 2]>().write_unaligned(descriptors) };
+    put(&mut message, &mut control, libc::SOL_SOCKET, libc::SCM_RIGHTS, descriptors);
     // SAFETY: `message` points to live buffers of the lengths given.
     let sent = unsafe { libc::sendmsg(through.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

@@ -15,7 +15,7 @@ fn probe(ttl: u8) -> Vec<u8> {
 }
 
 fn to() -> Destination {
-    Destination { address: [10, 71, 3, 2].into(), scope_id: 0 }
+    Destination::routed([10, 71, 3, 2].into())
 }
 
 fn network() -> Network {
