@@ -260,8 +260,14 @@ fn a_dead_target_looks_the_same() {
 #[test]
 fn loopback_looks_the_same() {
     let namespace = Namespace::new().unwrap();
-    let names =
-        ["loopback-udp", "loopback-udp-v6", "loopback-icmp", "loopback-icmp-v6", "hostname-localhost"];
+    let names = [
+        "loopback-udp",
+        "loopback-udp-v6",
+        "loopback-icmp",
+        "loopback-icmp-v6",
+        "hostname-localhost",
+        "target-hostport",
+    ];
     replay(&namespace, &names);
 }
 
@@ -269,10 +275,12 @@ fn loopback_looks_the_same() {
 fn a_target_by_name_looks_the_same() {
     let (chain, scratch) = (chain(78), Scratch::new("golden-name"));
     let hosts = scratch.write("hosts", "10.78.8.2 target.example.test\n");
-    let golden = Golden::load("target-by-name");
-    let outcome =
-        start(&mut program_with_files(chain.client(), &[(&hosts, "/etc/hosts")], &golden.arguments())).wait();
-    golden.assert_same(&outcome);
+    for name in ["target-by-name", "target-by-name-port"] {
+        let golden = Golden::load(name);
+        let files = [(hosts.as_str(), "/etc/hosts")];
+        let outcome = start(&mut program_with_files(chain.client(), &files, &golden.arguments())).wait();
+        golden.assert_same(&outcome);
+    }
 }
 
 /// The names of the golden files, as they were written.
@@ -423,6 +431,20 @@ fn tcp_over_ipv6_is_traced() {
         report.assert_reached(3, &common::path(&chain, chain.target().addresses().v6.into()));
         report.assert_end_to_end(5, 5);
         assert!(report.runs().iter().all(|run| run["port_state"] == "open" && run.get("method").is_none()));
+    }
+}
+
+/// The same, of a port behind an address in brackets.
+#[test]
+fn tcp_to_a_port_behind_an_ipv6_address_is_traced() {
+    let namespace = Namespace::new().unwrap();
+    for name in ["target-hostport-v6", "target-hostport-v6-flag"] {
+        let golden = Golden::load(name);
+        assert_eq!(golden.status, 1, "{name}");
+        let report = trace(&namespace, &golden.arguments()).report();
+        report.assert_reached(1, &["::1".to_owned()]);
+        assert_eq!(report.0["destination"]["hostname"], "[::1]:80");
+        assert_eq!(report.runs()[0]["destination"]["port"], 80);
     }
 }
 
