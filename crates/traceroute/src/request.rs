@@ -411,7 +411,7 @@ impl RequestBuilder {
         FIRST_TTL.check(self.first_ttl)?;
         let contradiction = |what: String, why: String| Err(InvalidRequest::Contradiction { what, why });
         if self.first_ttl > self.max_ttl {
-            let why = format!("the last is {} ({})", self.max_ttl, MAX_TTL.name);
+            let why = format!("it is above {}, which is {}", MAX_TTL.name, self.max_ttl);
             return contradiction(format!("{} {}", FIRST_TTL.name, self.first_ttl), why);
         }
         if (1..LEAST_SIZE).contains(&self.size) {

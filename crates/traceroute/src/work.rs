@@ -86,11 +86,6 @@ async fn resolve(tracer: &Inner, request: &Request, phase: &Watched<Phase>) -> R
         })?,
         (None, None) => 0,
     };
-    // A name may resolve to the other family.
-    if let Some(source) = request.source.filter(|source| source.is_ipv4() != address.is_ipv4()) {
-        let why = format!("the target is {address}");
-        return Err(InvalidRequest::Contradiction { what: format!("source {source}"), why }.into());
-    }
     Ok(Destination { address, interface, source: request.source })
 }
 
