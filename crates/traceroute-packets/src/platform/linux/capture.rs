@@ -82,7 +82,7 @@ impl LinuxCapture {
             socket: sys::register(socket, Interest::READABLE)
                 .map_err(|error| refused(Operation::Capture, &error))?,
             clock,
-            wall_clock: WallClock::new(read_clocks(clock)),
+            wall_clock: WallClock::new(|| read_clocks(clock)),
             buffer: Box::new([0; BUFFER_LEN]),
             drops: DropCounter::default(),
             catching_up: None,
