@@ -45,7 +45,10 @@ pub(crate) const EXAMPLES: &[(&str, &str)] = &[
         "--e2e-queries 600 --e2e-interval 100 192.0.2.1",
         "Watch loss and jitter for a minute, ten probes a second.",
     ),
-    ("--source-port 40000 -q 1 192.0.2.1", "Probe from a port that a firewall lets pass."),
+    (
+        "--source-port 40000 -q 1 --no-e2e 192.0.2.1",
+        "Probe from a port that a firewall lets pass; end-to-end probes would have one, too.",
+    ),
     (
         "--windows-driver --verbose example.com 2> log",
         "Use the kernel driver of Windows, and keep a log of every packet.",

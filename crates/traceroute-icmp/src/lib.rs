@@ -149,7 +149,8 @@ impl ProbeProtocol for IcmpProbes {
             ttl: probe.ttl.get(),
             protocol: icmp::protocol_number(self.endpoints),
             label: self.label(),
-            dont_fragment: false,
+            // Whoever asks for a size wants to know whether it fits.
+            dont_fragment: self.shape.size > 0,
             traffic_class: self.shape.traffic_class,
         };
         let sequence = self.sequence(probe);

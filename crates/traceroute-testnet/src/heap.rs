@@ -35,9 +35,15 @@ pub struct Counts {
 /// The bytes that the process has allocated and not freed.
 #[must_use]
 pub fn live() -> usize {
-    // What is freed was allocated before: read in this order, the difference is never negative.
-    let freed = FREED.load(Ordering::Acquire);
-    ALLOCATED.load(Ordering::Acquire).wrapping_sub(freed)
+    loop {
+        // What is freed was allocated before: read in this order, the difference is never negative. If this thread loses its core
+        // in between, others go on, and the two are not of one moment.
+        let freed = FREED.load(Ordering::Acquire);
+        let allocated = ALLOCATED.load(Ordering::Acquire);
+        if FREED.load(Ordering::Acquire) == freed {
+            return allocated.wrapping_sub(freed);
+        }
+    }
 }
 
 /// What the calling thread has allocated. Tests that run beside others in one program look at this.

@@ -149,6 +149,27 @@ async fn type_of_service_and_size_are_those_of_every_probe() {
     }
 }
 
+/// By what the kernel has learnt the first time, it would refuse the second's probes.
+#[tokio::test]
+async fn a_size_that_does_not_fit_shows_the_mtu_every_time() {
+    let chain = Chain::builder().routers(2).build().expect("root");
+    chain.router(1).ip("link set right mtu 1400").expect("root");
+    chain.router(2).ip("link set left mtu 1400").expect("root");
+    let tracer = tracer(&chain).await;
+    let targets = chain.target().addresses();
+    for target in [targets.v4.to_string(), targets.v6.to_string()] {
+        for protocol in [Protocol::Udp, Protocol::Icmp] {
+            for time in 1..=3 {
+                let request = one_run(&target, protocol).size(1500).e2e_queries(time - 1);
+                let results = trace(&tracer, request).await;
+                let hop = hops(&results).last().expect("the router answers");
+                assert_eq!(hop.mtu, Some(1400), "{protocol} to {target}, time {time}: {hop:?}");
+                assert_eq!(results.warnings, [""; 0], "{protocol} to {target}, time {time}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_first_port_may_be_chosen() {
     let chain = Chain::builder().routers(1).build().expect("root");

@@ -80,8 +80,12 @@ fn open_socket(domain: Domain) -> io::Result<OwnedFd> {
     // IPPROTO_RAW: the header is included, and nothing is received (raw(7), ipv6(7)).
     let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
     socket.set_nonblocking(true)?;
+    // What the kernel has learnt of the path's MTU must not keep a longer probe from the router that says so (ip(7)).
     if domain == Domain::IPV6 {
         sys::set_option(socket.as_fd(), libc::SOL_IPV6, libc::IPV6_HDRINCL, 1)?;
+        sys::set_option(socket.as_fd(), libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
+    } else {
+        sys::set_option(socket.as_fd(), libc::SOL_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
     }
     Ok(socket.into())
 }
