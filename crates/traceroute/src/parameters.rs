@@ -153,7 +153,8 @@ pub const E2E_INTERVAL: Number = Number {
 /// The local port of the first run.
 pub const SOURCE_PORT: Number = Number {
     name: "source-port",
-    meaning: "First local port, 1 to 65535; each further run and end-to-end probe has the next one. 0 chooses",
+    meaning: "First local port with udp and tcp, 1 to 65535; each further run and end-to-end probe has the next free one. \
+              0 chooses",
     min: 0,
     max: 65_535,
     default: 0,

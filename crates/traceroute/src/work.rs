@@ -76,16 +76,27 @@ async fn resolve(tracer: &Inner, request: &Request, phase: &Watched<Phase>) -> R
         }
     };
     let index = |name: &str| tracer.network.interface_index(name);
-    let interface = match (&request.interface, zone) {
-        (Some(name), _) => {
-            index(name)?.ok_or_else(|| InvalidRequest::Interface { name: name.to_string() })?
-        }
-        (None, Some(zone)) => index(zone)?.ok_or_else(|| InvalidRequest::Target {
+    let of_zone = match zone {
+        Some(zone) => Some(index(zone)?.ok_or_else(|| InvalidRequest::Target {
             target: request.target.text.clone(),
             reason: format!("there is no interface {zone:?}"),
-        })?,
-        (None, None) => 0,
+        })?),
+        None => None,
     };
+    let asked_for = match request.interface.as_deref() {
+        Some(name) => Some(index(name)?.ok_or_else(|| InvalidRequest::Interface { name: name.to_owned() })?),
+        None => None,
+    };
+    if let (Some(of_zone), Some(asked_for)) = (of_zone, asked_for)
+        && of_zone != asked_for
+    {
+        return Err(InvalidRequest::Contradiction {
+            what: format!("interface {}", request.interface.as_deref().unwrap_or_default()),
+            why: format!("{} is reached through another one", request.target.text),
+        }
+        .into());
+    }
+    let interface = asked_for.or(of_zone).unwrap_or_default();
     Ok(Destination { address, interface, source: request.source })
 }
 

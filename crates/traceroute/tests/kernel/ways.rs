@@ -54,6 +54,14 @@ fn second_uplink(chain: &Chain) {
     assert!(ping.status.success(), "{ping:?}");
 }
 
+/// Checks that the only run went from `source` by the first hop `first`, by the method that was asked for.
+#[track_caller]
+fn assert_went(results: &Results, source: &str, first: &str, protocol: Protocol) {
+    assert_eq!(addresses(hops(results)), [first, "10.71.1.2", "10.71.2.2"], "{protocol} from {source}");
+    let run = &results.traceroute.runs.as_ref().expect("there are runs")[0];
+    assert_eq!((run.source.ip_address.to_string().as_str(), run.method), (source, None), "{protocol}");
+}
+
 #[tokio::test]
 async fn the_source_address_may_be_chosen_and_rules_go_by_it() {
     let chain = Chain::builder().routers(2).build().expect("root");
@@ -66,13 +74,7 @@ async fn the_source_address_may_be_chosen_and_rules_go_by_it() {
             let request = one_run(target, protocol).source(source.parse().expect("an address"));
             let request = request.tcp_method(TcpMethod::PreferSack).e2e_queries(1);
             let results = trace(&tracer, request).await;
-            assert_eq!(
-                addresses(hops(&results)),
-                [first, "10.71.1.2", "10.71.2.2"],
-                "{protocol} from {source}"
-            );
-            let run = &results.traceroute.runs.as_ref().expect("there are runs")[0];
-            assert_eq!((run.source.ip_address.to_string().as_str(), run.method), (source, None));
+            assert_went(&results, source, first, protocol);
             assert_eq!(results.e2e_probe.packets_received, 1);
         }
         let foreign = one_run(target, protocol).source([10, 99, 0, 1].into());
@@ -97,17 +99,13 @@ async fn the_interface_may_be_chosen() {
         {
             let request = one_run(target, protocol).interface(interface).tcp_method(TcpMethod::PreferSack);
             let results = trace(&tracer, request).await;
-            assert_eq!(
-                addresses(hops(&results)),
-                [first, "10.71.1.2", "10.71.2.2"],
-                "{protocol} by {interface}"
-            );
-            let run = &results.traceroute.runs.as_ref().expect("there are runs")[0];
-            assert_eq!((run.source.ip_address.to_string().as_str(), run.method), (source, None));
+            assert_went(&results, source, first, protocol);
         }
         let reason = error(&tracer, one_run(target, protocol).interface("nowhere")).await;
         assert_eq!(reason, "there is no interface \"nowhere\": `ip link` lists those there are");
     }
+    let elsewhere = error(&tracer, one_run("fe80::1%other", Protocol::Udp).interface("right")).await;
+    assert_eq!(elsewhere, "interface right: fe80::1%other is reached through another one");
     let v6 = chain.target().addresses().v6;
     for protocol in PROTOCOLS {
         let request = one_run(v6, protocol).interface("right").tcp_method(TcpMethod::PreferSack);
