@@ -11,4 +11,5 @@ mod https;
 #[expect(dead_code, reason = "other tests use the rest")]
 mod lab;
 mod names;
+mod nobody;
 mod public_ip;

@@ -9,6 +9,7 @@ use traceroute_testnet::sim::Topology;
 
 use crate::dns::{Answer, DnsServer, names};
 use crate::lab::{Lab, one_run};
+use crate::nobody::RefusingUdp;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -131,9 +132,8 @@ async fn a_silent_server_is_given_its_time_and_costs_the_other_names_nothing() {
 async fn one_server_that_is_well_is_enough() {
     let well = DnsServer::start(|_| names(&["known.example."]));
     let silent = DnsServer::start(|_| Answer::Silence);
-    let nobody = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    let refused = nobody.local_addr().expect("bound");
-    drop(nobody);
+    let refusing = RefusingUdp::new();
+    let refused = refusing.address();
     let (found, took) = hop_names(3, asking(&[refused, silent.address, well.address])).await;
     assert_eq!(found, vec![vec!["known.example.".to_owned()]; 4]);
     assert!(took < 3 * SECOND, "{took:?}");

@@ -1,6 +1,6 @@
 //! The public address from providers that are well, slow, broken, lying, silent or not there.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -10,6 +10,7 @@ use traceroute_testnet::sim::Topology;
 
 use crate::https::{Authority, HttpProxy, HttpsServer, Reply, header};
 use crate::lab::{Lab, one_run};
+use crate::nobody::RefusingTcp;
 
 const SECOND: Duration = Duration::from_secs(1);
 const WELL: Reply = Reply::Status(200, "203.0.113.7\n");
@@ -36,11 +37,6 @@ async fn public_ip(options: PublicIpOptions) -> (String, Duration) {
     (results.source.public_ip, took)
 }
 
-/// An address at which nobody listens.
-fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
-}
-
 /// Every kind of broken provider is followed by one that is well. Those that answer anything are done with at once, those
 /// that do not are given their two seconds.
 #[tokio::test]
@@ -49,6 +45,7 @@ async fn a_broken_provider_ends_in_the_next_ones_answer_within_its_time() {
     let url = |reply| HttpsServer::start(&authority, reply).url();
     let stranger = HttpsServer::start(&Authority::new(), Reply::Status(200, "203.0.113.66"));
     let plain = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let refusing = RefusingTcp::new();
     let at_once = [
         ("404", url(Reply::Status(404, "203.0.113.66"))),
         ("500", url(Reply::Status(500, "203.0.113.66"))),
@@ -61,11 +58,11 @@ async fn a_broken_provider_ends_in_the_next_ones_answer_within_its_time() {
         ("endless", url(Reply::Endless)),
         ("garbage", url(Reply::Garbage)),
         ("a stranger's certificate", stranger.url()),
-        ("not https", format!("http://{}", nobody())),
+        ("not https", format!("http://{}", refusing.address())),
         ("no URL", "no URL".into()),
     ];
     let after_its_time = [
-        ("refused", format!("https://{}", nobody())),
+        ("refused", format!("https://{}", refusing.address())),
         ("unknown name", "https://nowhere.invalid".into()),
         ("hangs up", url(Reply::HangUp)),
         ("silent", url(Reply::Silence)),
@@ -105,16 +102,15 @@ async fn the_providers_are_asked_in_their_order() {
 #[tokio::test]
 async fn a_provider_that_comes_back_is_asked_again() {
     let authority = Authority::new();
-    let address = nobody();
-    let options =
-        PublicIpOptions { patience: 10 * SECOND, ..asking(&authority, &[format!("https://{address}")]) };
+    let provider = RefusingTcp::new();
+    let url = format!("https://{}", provider.address());
+    let options = PublicIpOptions { patience: 10 * SECOND, ..asking(&authority, &[url]) };
     let lab = lab(options).await;
     let request = one_run(1, Protocol::Udp).source_public_ip(true).build().expect("valid");
     let mut trace = lab.tracer.start(request).expect("room");
     // By then it has been refused.
     while !matches!(trace.next_event().await, Some(traceroute::TraceEvent::RunFinished { .. })) {}
-    let listener = TcpListener::bind(address).expect("still free");
-    let _server = HttpsServer::serve(listener, &authority, &["127.0.0.1"], |_| WELL);
+    let _server = HttpsServer::serve(provider.listen(), &authority, &["127.0.0.1"], |_| WELL);
     assert_eq!(trace.finish().await.expect("a result").source.public_ip, ADDRESS);
 }
 
