@@ -25,9 +25,10 @@ fn advice(error: &Error) -> Option<&'static str> {
 
 fn reason(error: &TracerouteError) -> Option<&'static str> {
     match error {
-        TracerouteError::NetworkUnreachable { .. } | TracerouteError::HostUnreachable { .. } => {
-            Some("`ip route get ADDRESS` shows what this host knows of the way")
-        }
+        TracerouteError::NetworkUnreachable { .. } | TracerouteError::HostUnreachable { .. } => Some(
+            "`ip route get ADDRESS`, with `from SOURCE` or `oif INTERFACE` where those are chosen, shows what this \
+                 host knows of the way",
+        ),
         TracerouteError::NoSourceAddress { .. } => {
             Some("`ip address` shows those that there are; trace an address of another family")
         }

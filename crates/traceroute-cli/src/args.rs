@@ -12,7 +12,7 @@ use traceroute::parameters::{
     SEND_DELAY, SIZE, SKIP_PRIVATE_HOPS, SOURCE_PORT, SOURCE_PUBLIC_IP, Switch, TCP_METHOD, TIMEOUT, TOS,
     TRACEROUTE_QUERIES, WAIT, WINDOWS_DRIVER,
 };
-use traceroute::{Family, InvalidRequest, Request, Tracer, TracerBuilder};
+use traceroute::{Family, InvalidRequest, Protocol, Request, Results, Tracer, TracerBuilder};
 
 /// What the flags are about; help and man page have a section for each.
 pub(crate) mod heading {
@@ -129,12 +129,15 @@ pub(crate) struct Args {
           value_parser = number(&E2E_INTERVAL))]
     e2e_interval: i64,
     #[arg(long, help_heading = heading::END_TO_END, help = "Only the path, as --e2e-queries 0",
+          long_help = "Only the path, as --e2e-queries 0; of the two the last counts",
           overrides_with = "e2e_queries")]
     no_e2e: bool,
 
-    #[arg(short = '4', help_heading = heading::NAMES, help = "Trace over IPv4 only", overrides_with = "only_ipv6")]
+    #[arg(short = '4', help_heading = heading::NAMES, help = "Trace over IPv4 only",
+          long_help = "Trace over IPv4 only; of -4 and -6 the last counts, and both count more than --ipv6", overrides_with = "only_ipv6")]
     only_ipv4: bool,
-    #[arg(short = '6', help_heading = heading::NAMES, help = "Trace over IPv6 only", overrides_with = "only_ipv4")]
+    #[arg(short = '6', help_heading = heading::NAMES, help = "Trace over IPv6 only",
+          long_help = "Trace over IPv6 only; of -4 and -6 the last counts, and both count more than --ipv6", overrides_with = "only_ipv4")]
     only_ipv6: bool,
     #[arg(long, help_heading = heading::NAMES, help = "Resolve a name to an IPv6 address", long_help = IPV6.meaning, value_parser = switch(&IPV6), num_args = 0..=1,
           require_equals = true, default_value = "false", hide_default_value = true,
@@ -256,7 +259,10 @@ fn shell(text: String) -> Result<Shell, InvalidRequest> {
 fn address(text: &str) -> Result<IpAddr, InvalidRequest> {
     text.parse().map_err(|_| InvalidRequest::Contradiction {
         what: format!("source {text:?}"),
-        why: "it must be an IPv4 or IPv6 address of this host".into(),
+        why: match text.split_once('%') {
+            Some((_, zone)) => format!("leave out %{zone}, and give --interface {zone}"),
+            None => "it must be an IPv4 or IPv6 address of this host".into(),
+        },
     })
 }
 
@@ -295,7 +301,37 @@ impl Args {
                 self.further_targets.len() + 1
             ));
         }
-        self.build(target).map_err(|error| error.to_string())
+        let request = self.build(target).map_err(|error| error.to_string())?;
+        self.check_source_port(&request).map_err(|error| error.to_string())?;
+        Ok(request)
+    }
+
+    /// Local ports are the tracer's, of which a request knows nothing.
+    fn check_source_port(&self, request: &Request) -> Result<(), InvalidRequest> {
+        let (first, runs) = (self.source_port, i64::from(request.traceroute_queries()));
+        let why = if first == SOURCE_PORT.default {
+            return Ok(());
+        } else if request.protocol() == Protocol::Icmp {
+            "icmp probes have no ports: use udp or tcp".into()
+        } else if first + runs - 1 > SOURCE_PORT.max {
+            format!("{runs} runs need as many ports: begin with {} or less", SOURCE_PORT.max - runs + 1)
+        } else {
+            return Ok(());
+        };
+        Err(InvalidRequest::Contradiction { what: format!("{} {first}", SOURCE_PORT.name), why })
+    }
+
+    /// What to say if runs do not have the local ports that were asked for.
+    pub(crate) fn other_ports(&self, results: &Results) -> Option<String> {
+        let (first, last) = (self.source_port, self.source_port + self.traceroute_queries - 1);
+        let ports = || results.traceroute.runs.iter().flatten().map(|run| run.source.port);
+        if first == SOURCE_PORT.default || ports().all(|port| (first..=last).contains(&port.into())) {
+            return None;
+        }
+        let mut ports: Vec<u16> = ports().collect();
+        ports.sort_unstable();
+        let had: Vec<String> = ports.iter().map(u16::to_string).collect();
+        Some(format!("not every local port from {first} to {last} was free: the runs had {}", had.join(", ")))
     }
 
     fn build(&self, target: &str) -> Result<Request, InvalidRequest> {

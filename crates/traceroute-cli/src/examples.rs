@@ -47,7 +47,7 @@ pub(crate) const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "--source-port 40000 -q 1 --no-e2e 192.0.2.1",
-        "Probe from a port that a firewall lets pass; end-to-end probes would have one, too.",
+        "Probe from a port that a firewall lets pass; further runs would have the next ones.",
     ),
     (
         "--windows-driver --verbose example.com 2> log",

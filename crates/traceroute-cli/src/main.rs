@@ -71,17 +71,19 @@ fn main() -> ExitCode {
     let mut tracer = None;
     let outcome = runtime.block_on(run(args.tracer(), request, &mut tracer, &mut live));
     live.erase();
-    let write = |results: &Results, live: &mut Live| {
+    let write = |mut results: Results, live: &mut Live| {
+        results.warnings.extend(args.other_ports(&results));
+        let results = &results;
         output.unsaid(results).iter().for_each(|warning| report(&format!("warning: {warning}")));
         finish(output.write(results, live))
     };
     match outcome {
-        Outcome::Complete(Ok(results)) => write(&results, &mut live),
+        Outcome::Complete(Ok(results)) => write(results, &mut live),
         Outcome::Complete(Err(error)) => fail(&format!("failed to run traceroute: {}", with_advice(&error))),
         Outcome::Interrupted(signal, outcome) => {
             if let Ok(results) = outcome {
                 report("interrupted: these results are incomplete");
-                write(&results, &mut live);
+                write(results, &mut live);
             } else {
                 report("interrupted before anything was learnt");
             }

@@ -117,6 +117,12 @@ fn what_contradicts_the_target_or_another_flag_is_refused() {
         (&["--source", "::1", "127.0.0.1"], &["source ::1", "IPv4"]),
         (&["--source", "127.0.0.1", "--ipv6", "localhost"], &["source 127.0.0.1", "IPv6"]),
         (&["--source", "localhost", "127.0.0.1"], &["source", "localhost", "IPv4 or IPv6 address"]),
+        (&["--source", "224.0.0.1", "127.0.0.1"], &["source 224.0.0.1", "multicast"]),
+        (&["--source", "0.0.0.0", "127.0.0.1"], &["source 0.0.0.0", "unspecified"]),
+        (&["--source", "255.255.255.255", "127.0.0.1"], &["source 255.255.255.255", "broadcast"]),
+        (&["--source", "fe80::1%lo", "fe80::2%lo"], &["fe80::1%lo", "leave out %lo", "--interface lo"]),
+        (&["--source-port", "9", "-P", "icmp", "127.0.0.1"], &["source-port 9", "icmp", "udp or tcp"]),
+        (&["--source-port", "65534", "-q3", "127.0.0.1"], &["source-port 65534", "3 runs", "65533"]),
         (&["--wait", "long", "127.0.0.1"], &["wait", "long", "adaptive", "full"]),
     ] {
         quiet.assert_refused(arguments, parts);
@@ -129,6 +135,39 @@ fn what_this_host_does_not_have_is_refused() {
     let quiet = Quiet::new();
     quiet.assert_refused(&["--source", "192.0.2.1", "127.0.0.1"], &["192.0.2.1", "ip address"]);
     quiet.assert_refused(&["--interface", "nowhere0", "127.0.0.1"], &["nowhere0", "ip link"]);
+}
+
+#[test]
+fn an_address_that_is_ipv4_written_as_ipv6_is_that_address() {
+    let namespace = Namespace::new().unwrap();
+    let report = understood(&namespace, &["--source", "::ffff:127.0.0.1", "-q1", "-Q0", "127.0.0.1"]);
+    assert_eq!(report.run()["source"]["ip_address"], "127.0.0.1");
+}
+
+/// The runs have the first ports, and end-to-end probes those behind; a port that another program has is said to be taken.
+#[test]
+fn the_local_ports_are_those_asked_for_or_it_is_said_that_they_are_not() {
+    let namespace = Namespace::new().unwrap();
+    let ports = |report: &Report| -> Vec<u64> {
+        let mut ports: Vec<_> =
+            report.runs().iter().map(|run| run["source"]["port"].as_u64().unwrap()).collect();
+        ports.sort_unstable();
+        ports
+    };
+    for (arguments, first) in [
+        (&["--source-port", "40000", "-q3", "-Q2", "--e2e-interval=1", "127.0.0.1"][..], 40_000),
+        (&["--source-port", "65533", "-q3", "-Q2", "--e2e-interval=1", "127.0.0.1"], 65_533),
+        (&["--source-port", "41000", "-q3", "-Q2", "--e2e-interval=1", "-P", "tcp", "127.0.0.1"], 41_000),
+    ] {
+        let report = understood(&namespace, arguments);
+        assert_eq!(ports(&report), [first, first + 1, first + 2], "{arguments:?}");
+        assert_eq!(report.0.get("warnings"), None, "{arguments:?}");
+    }
+    let _taken = namespace.run(|| UdpSocket::bind("127.0.0.1:40001")).unwrap();
+    let report = understood(&namespace, &["--source-port", "40000", "-q3", "-Q0", "127.0.0.1"]);
+    assert_eq!(ports(&report), [40_000, 40_002, 40_003]);
+    let warning = "not every local port from 40000 to 40002 was free: the runs had 40000, 40002, 40003";
+    assert_eq!(report.0["warnings"], serde_json::json!([warning]));
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn the_hosts_file_comes_first_and_two_names_are_both_shown() {
     for run in report.runs() {
         let names: Vec<_> = hops(run).iter().map(|hop| hop["reverse_dns"].to_string()).collect();
         let both = r#"["target.example.test.","www.example.test."]"#;
-        assert_eq!(names, [r#"["From.The.File","file"]"#, "null", both]);
+        assert_eq!(names, [r#"["From.The.File.","file"]"#, "null", both]);
         assert_eq!(run["destination"]["reverse_dns"].to_string(), both);
     }
     assert_eq!(server.asked(), (2, 1));

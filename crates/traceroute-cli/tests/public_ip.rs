@@ -52,11 +52,12 @@ fn the_providers_are_asked_in_the_references_order_until_one_answers() {
 }
 
 #[test]
-fn a_failure_is_an_empty_address_and_no_error() {
+fn a_failure_is_an_empty_address_and_a_warning() {
     let (outcome, asked) = trace_with("public-ip-none", |_| Reply::Status(404, "nothing here"));
     let report = outcome.report();
     assert_eq!(report.0["source"]["public_ip"], "");
-    assert!(report.0.get("warnings").is_none());
+    let warning = "no public address: none of 5 providers told one";
+    assert_eq!(report.0["warnings"], serde_json::json!([warning]));
     assert_eq!(asked, providers());
     assert!(outcome.took < Duration::from_secs(3), "{:?}", outcome.took);
 }

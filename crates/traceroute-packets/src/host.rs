@@ -12,8 +12,9 @@ pub type PortHold = Box<dyn Any + Send>;
 
 /// A local port from which one connection can be made.
 pub trait Connector: Send + Sync {
-    /// Connects to `port` of `to`. Waits as long as the system does; dropping the future gives up.
-    fn connect(self: Box<Self>, to: Destination, port: u16) -> Connecting;
+    /// Connects to `port` of `to`, with segments of this type of service or traffic class; the lower two bits are the
+    /// system's (RFC 3168). Waits as long as the system does; dropping the future gives up.
+    fn connect(self: Box<Self>, to: Destination, port: u16, traffic_class: u8) -> Connecting;
 }
 
 /// A connection being made.

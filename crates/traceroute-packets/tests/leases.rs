@@ -87,7 +87,7 @@ impl Ports {
 }
 
 impl Connector for Hold {
-    fn connect(self: Box<Self>, _to: Destination, _port: u16) -> Connecting {
+    fn connect(self: Box<Self>, _to: Destination, _port: u16, _traffic_class: u8) -> Connecting {
         Box::pin(async move { Ok(Box::new(self) as Connection) })
     }
 }
@@ -128,7 +128,7 @@ async fn a_connection_shares_its_port_with_nobody() {
 
     let connector = connected.take_connector().expect("lent for a connection");
     assert!(connected.take_connector().is_none(), "only once");
-    drop(connector.connect(target(1), 80).await.expect("connected"));
+    drop(connector.connect(target(1), 80, 0).await.expect("connected"));
     drop(connected);
     assert_eq!(leases.live(), 0);
 }

@@ -19,7 +19,7 @@ pub(crate) struct Connected {
 
 /// Connects from the port that was lent for it, and learns from the capture what was agreed on.
 pub(crate) async fn connect(context: &Context<'_>, lease: &mut Lease) -> Result<Connected, TracerouteError> {
-    let &Context { network, source, destination, port, timeout: patience, .. } = context;
+    let &Context { network, source, destination, port, shape, timeout: patience, .. } = context;
     let identity = lease.identity();
     let mismatch = TracerouteError::NoSourceAddress { target: identity.remote };
     let mut handshake = Handshake::new(source, port, &identity).ok_or(mismatch)?;
@@ -29,7 +29,8 @@ pub(crate) async fn connect(context: &Context<'_>, lease: &mut Lease) -> Result<
 
     // An identity that is lent for a connection has what makes it.
     let connector = lease.take_connector().ok_or(TracerouteError::HandshakeMissed { target })?;
-    let mut connecting = pin!(timeout(patience, connector.connect(destination, port)));
+    let connecting = connector.connect(destination, port, shape.traffic_class);
+    let mut connecting = pin!(timeout(patience, connecting));
     let outcome = loop {
         tokio::select! {
             biased;

@@ -20,10 +20,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::{JoinError, JoinSet};
 use traceroute_core::{Hop, Results};
-use traceroute_packets::{Network, Watched};
+use traceroute_packets::{Network, Queue, Watched};
 
 use self::private::is_private;
 use self::sockets::Sockets;
+use crate::event::{Events, TraceEvent};
 use crate::request::Request;
 use crate::resolve::Resolver;
 use crate::run::{Phase, reached};
@@ -64,7 +65,7 @@ pub(crate) struct Enrichment(Option<Box<Asked>>);
 struct Asked {
     names: Option<NamesAsked>,
     /// The task that finds out the public address.
-    public_ip: JoinSet<Option<Ipv4Addr>>,
+    public_ip: JoinSet<Result<Ipv4Addr, Arc<String>>>,
     /// Whether private hops need no names.
     skips_private_hops: bool,
 }
@@ -72,6 +73,7 @@ struct Asked {
 /// The names of the addresses of one request.
 struct NamesAsked {
     names: Arc<Names>,
+    events: Arc<Queue<TraceEvent>>,
     state: Mutex<Asking>,
 }
 
@@ -83,18 +85,27 @@ struct Asking {
 }
 
 impl Enrichment {
-    /// Begins what needs no address.
-    pub(crate) fn begin(lookups: &Lookups, request: &Request) -> Self {
+    /// Begins what needs no address. What is found is told at once.
+    pub(crate) fn begin(lookups: &Lookups, request: &Request, events: &Events) -> Self {
         // Without runs there is nothing to name.
-        let names = (request.reverse_dns && request.traceroute_queries > 0)
-            .then(|| NamesAsked { names: Arc::clone(&lookups.names), state: Mutex::default() });
+        let names = (request.reverse_dns && request.traceroute_queries > 0).then(|| NamesAsked {
+            names: Arc::clone(&lookups.names),
+            events: events.queue(),
+            state: Mutex::default(),
+        });
         if names.is_none() && !request.source_public_ip {
             return Self(None);
         }
         let mut public_ip = JoinSet::new();
         if request.source_public_ip {
-            let lookup = Arc::clone(&lookups.public_ip);
-            public_ip.spawn(async move { lookup.find().await });
+            let (lookup, events) = (Arc::clone(&lookups.public_ip), events.queue());
+            public_ip.spawn(async move {
+                let found = lookup.find().await;
+                if let Ok(address) = found {
+                    events.push(|| TraceEvent::PublicIp { address });
+                }
+                found
+            });
         }
         Self(Some(Box::new(Asked { names, public_ip, skips_private_hops: request.skip_private_hops })))
     }
@@ -131,8 +142,10 @@ impl Enrichment {
                 }
             }
         }
-        if let Some(Ok(Some(address))) = next(&mut public_ip, phase).await {
-            results.source.public_ip = address.to_string();
+        match next(&mut public_ip, phase).await {
+            Some(Ok(Ok(address))) => results.source.public_ip = address.to_string(),
+            Some(Ok(Err(reason))) => results.warnings.push(format!("no public address: {reason}")),
+            Some(Err(_)) | None => {}
         }
     }
 }
@@ -150,8 +163,14 @@ impl NamesAsked {
     fn ask(&self, address: IpAddr) {
         let Asking { asked, answers } = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if asked.insert(address) {
-            let names = Arc::clone(&self.names);
-            answers.spawn(async move { (address, names.of(address).await) });
+            let (lookup, events) = (Arc::clone(&self.names), Arc::clone(&self.events));
+            answers.spawn(async move {
+                let names = lookup.of(address).await;
+                if !names.is_empty() {
+                    events.push(|| TraceEvent::Named { address, names: names.to_vec() });
+                }
+                (address, names)
+            });
         }
     }
 

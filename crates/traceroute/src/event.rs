@@ -1,6 +1,6 @@
 //! What a trace tells while it goes on.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +65,19 @@ pub enum TraceEvent {
         /// Why.
         reason: String,
     },
+    /// The names of an address were found: of a hop, or of the target. Told once for each address that has any, as soon as they
+    /// are known; the hops of other events come without theirs.
+    Named {
+        /// The address.
+        address: IpAddr,
+        /// All its names.
+        names: Vec<String>,
+    },
+    /// This host's public address was found.
+    PublicIp {
+        /// The address.
+        address: Ipv4Addr,
+    },
     /// An end-to-end probe was answered by the destination, or lost.
     EndToEnd {
         /// The probe, counted from 0 in the order of sending.
@@ -90,6 +103,11 @@ impl Events {
     /// Sends an event, which is made only if there is room for it.
     pub(crate) fn send(&self, event: impl FnOnce() -> TraceEvent) {
         self.0.push(event);
+    }
+
+    /// Where tasks send them that may live on for a moment.
+    pub(crate) fn queue(&self) -> Arc<Queue<TraceEvent>> {
+        Arc::clone(&self.0)
     }
 }
 

@@ -153,8 +153,8 @@ pub const E2E_INTERVAL: Number = Number {
 /// The local port of the first run.
 pub const SOURCE_PORT: Number = Number {
     name: "source-port",
-    meaning: "First local port with udp and tcp, 1 to 65535; each further run and end-to-end probe has the next free one. \
-              0 chooses",
+    meaning: "First local port with udp and tcp, 1 to 65535; each further run, and then each end-to-end probe, has the next \
+              free one. 0 chooses",
     min: 0,
     max: 65_535,
     default: 0,
@@ -164,7 +164,7 @@ pub const SOURCE_PORT: Number = Number {
 /// The type of service or traffic class.
 pub const TOS: Number = Number {
     name: "tos",
-    meaning: "Type of service (IPv4) or traffic class (IPv6) of the probes, 0 to 255",
+    meaning: "Type of service (IPv4) or traffic class (IPv6) of all that is sent to the target, 0 to 255",
     min: 0,
     max: 255,
     default: 0,
@@ -174,7 +174,7 @@ pub const TOS: Number = Number {
 /// The differentiated services code point, the upper six bits of [`TOS`].
 pub const DSCP: Number = Number {
     name: "dscp",
-    meaning: "Differentiated services code point of the probes, 0 to 63: the upper six bits of the type of service",
+    meaning: "Differentiated services code point, 0 to 63: the upper six bits of the type of service, instead of --tos",
     min: 0,
     max: 63,
     default: 0,

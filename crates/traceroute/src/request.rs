@@ -10,7 +10,7 @@ use crate::parameters::{
     DSCP, E2E_INTERVAL, E2E_QUERIES, FIRST_TTL, MAX_TTL, Number, PORT, SEND_DELAY, SIZE, TIMEOUT, TOS,
     TRACEROUTE_QUERIES,
 };
-use crate::target::{Host, Target};
+use crate::target::{Host, Target, not_a_host};
 
 /// The destination port when none is asked for.
 const DEFAULT_PORT: u16 = 33_434;
@@ -270,7 +270,7 @@ impl RequestBuilder {
     /// Send from this address of the host, instead of the one that the routing table chooses.
     #[must_use]
     pub fn source(mut self, source: IpAddr) -> Self {
-        self.source = Some(source);
+        self.source = Some(source.to_canonical());
         self
     }
 
@@ -312,8 +312,9 @@ impl RequestBuilder {
         self
     }
 
-    /// Look up the names of hops and destination while they are probed. Events come without them; the result waits for
-    /// those that are still missing, as long as [`NameOptions`](crate::NameOptions) says.
+    /// Look up the names of hops and destination while they are probed, see
+    /// [`TraceEvent::Named`](crate::TraceEvent::Named); the result waits for those that are still missing, as long as
+    /// [`NameOptions`](crate::NameOptions) says.
     #[must_use]
     pub fn reverse_dns(mut self, names: bool) -> Self {
         self.reverse_dns = names;
@@ -439,13 +440,19 @@ impl RequestBuilder {
             let reason = format!("an {} address is wanted", wanted.as_str());
             return Err(InvalidRequest::Target { target: self.target.clone(), reason });
         }
-        if let Some(source) = self.source
-            && family != Family::of(source)
-        {
-            return Err(InvalidRequest::Contradiction {
-                what: format!("source {source}"),
-                why: format!("the target is to be reached over {}", family.as_str()),
-            });
+        if let Some(source) = self.source {
+            let why = if let Some(reason) = not_a_host(source) {
+                Some(format!("it {reason}"))
+            } else if family != Family::of(source) {
+                Some(format!("the target is to be reached over {}", family.as_str()))
+            } else {
+                None
+            };
+            let what = format!("source {source}");
+            return match why {
+                Some(why) => Err(InvalidRequest::Contradiction { what, why }),
+                None => Ok(family),
+            };
         }
         Ok(family)
     }

@@ -28,6 +28,8 @@ pub(crate) struct Inner {
     pub(crate) budget: Option<Arc<Budget>>,
     pub(crate) resolver: Resolver,
     pub(crate) lookups: Lookups,
+    /// Whether it matters which run has which port.
+    pub(crate) ports_chosen: bool,
     requests: Arc<Semaphore>,
     limits: Limits,
     runtime: Handle,
@@ -125,8 +127,8 @@ impl TracerBuilder {
         self
     }
 
-    /// Let runs and end-to-end probes have the local ports from this one on, in the order in which they begin; those that other
-    /// programs hold are left out.
+    /// Let runs, and after those of their request end-to-end probes, have the local ports from this one on, in the order in
+    /// which they begin; those that other programs hold are left out. Of no effect with ICMP.
     #[must_use]
     pub fn first_port(mut self, port: NonZeroU16) -> Self {
         self.options.first_port = Some(port);
@@ -175,6 +177,7 @@ impl TracerBuilder {
     ///
     /// Outside of a tokio runtime with I/O and time.
     pub async fn build(self) -> Result<Tracer, Error> {
+        let ports_chosen = self.options.first_port.is_some();
         let network = if let Some(network) = self.network {
             network
         } else {
@@ -192,6 +195,7 @@ impl TracerBuilder {
             inner: Arc::new(Inner {
                 lookups: Lookups::new(&network, &resolver, self.names, self.public_ip),
                 network,
+                ports_chosen,
                 budget: limits.probes_per_second.map(Budget::new).map(Arc::new),
                 resolver,
                 requests: Arc::new(Semaphore::new(limits.requests)),

@@ -29,7 +29,7 @@ pub(crate) async fn carry_out(
     events: &Events,
     phase: &Watched<Phase>,
 ) -> Result<Results, Error> {
-    let enrichment = Enrichment::begin(&tracer.lookups, request);
+    let enrichment = Enrichment::begin(&tracer.lookups, request, events);
     // Boxed, because a request is long done with it while it waits for answers.
     let destination = Box::pin(resolve(tracer, request, phase)).await?;
     let source = tracer.network.source_address(request.protocol, destination, request.effective_port())?;
@@ -51,7 +51,7 @@ pub(crate) async fn carry_out(
     let mut tally = Tally::new(request, events);
     let parts = Parts { request, context, enrichment, events };
     parts.enrichment.hear_of_destination(destination.address);
-    let finished = conduct(&parts, &mut tally).await;
+    let finished = conduct(&parts, &mut tally, tracer.ports_chosen).await;
     Box::pin(async {
         let mut results = tally.results(finished)?;
         parts.enrichment.complete(&mut results, phase).await;
@@ -100,20 +100,25 @@ async fn resolve(tracer: &Inner, request: &Request, phase: &Watched<Phase>) -> R
     Ok(Destination { address, interface, source: request.source })
 }
 
-/// Starts the runs and probes, and waits until all have ended and given their results.
-async fn conduct(parts: &Parts<'_>, tally: &mut Tally<'_>) -> Vec<(usize, Finished)> {
+/// Starts the runs and probes, and waits until all have ended and given their results. Where ports were chosen the runs
+/// have the first of them.
+async fn conduct(parts: &Parts<'_>, tally: &mut Tally<'_>, ports_chosen: bool) -> Vec<(usize, Finished)> {
     let phase = parts.context.phase;
     let interval = parts.request.e2e_interval();
     let mut under_way = FuturesUnordered::new();
     let mut probes_started = 0;
     let mut next_probe = Instant::now();
-    // The first end-to-end probe is the first packet of all: it asks how far the destination is.
+    let mut runs = (0..tally.runs()).map(|index| parts.run(index, parts.method()));
+    if ports_chosen {
+        under_way.extend(runs.by_ref());
+    }
+    // Otherwise the first end-to-end probe is the first packet of all: it asks how far the destination is.
     if tally.probes() > 0 {
         under_way.push(parts.probe(0));
         probes_started = 1;
         next_probe += interval;
     }
-    under_way.extend((0..tally.runs()).map(|index| parts.run(index, parts.method())));
+    under_way.extend(runs);
 
     let mut finished = Vec::with_capacity(tally.runs());
     while !tally.is_complete() && !tally.is_hopeless() {

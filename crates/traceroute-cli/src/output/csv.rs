@@ -7,7 +7,7 @@ use traceroute::Results;
 use super::text::escaped;
 use super::words;
 
-const COLUMNS: &str = "test_run_id,target,protocol,run,run_id,source,source_port,destination,destination_port,\
+const COLUMNS: &str = "test_run_id,target,protocol,run,run_id,source,source_port,public_ip,destination,destination_port,\
                        reached,end_reason,port_state,method,ttl,ip_address,names,rtt_ms,rtt_source,unreachable,mtu,\
                        mpls,nat_source,interface,e2e_sent,e2e_received,e2e_loss,e2e_rtt_min_ms,e2e_rtt_avg_ms,\
                        e2e_rtt_max_ms,e2e_jitter_ms";
@@ -28,6 +28,7 @@ pub(crate) fn write(results: &Results, mut writer: impl Write) -> io::Result<()>
                 run.run_id.clone(),
                 run.source.ip_address.to_string(),
                 run.source.port.to_string(),
+                results.source.public_ip.clone(),
                 run.destination.ip_address.to_string(),
                 run.destination.port.to_string(),
                 run.reached.to_string(),

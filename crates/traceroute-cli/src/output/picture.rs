@@ -17,7 +17,11 @@ pub(crate) struct Picture {
     /// The target's address and the own one.
     pub(crate) ends: Option<(IpAddr, IpAddr)>,
     pub(crate) public_ip: String,
+    /// The names of addresses, as far as the runs do not have them.
+    names: BTreeMap<IpAddr, Vec<String>>,
     pub(crate) runs: Vec<RunPicture>,
+    /// Whether there were to be runs, and the request ended before one of them had a result.
+    pub(crate) none_begun: bool,
     /// How many end-to-end probes there are to be.
     pub(crate) probes: usize,
     /// Their round trips, in the order in which they ended.
@@ -81,7 +85,9 @@ impl Picture {
             port: request.port(),
             ends: None,
             public_ip: String::new(),
+            names: BTreeMap::new(),
             runs: (1..=request.traceroute_queries().into()).map(run).collect(),
+            none_begun: false,
             probes: request.e2e_queries().into(),
             rtts: Vec::new(),
             probes_failed: 0,
@@ -108,6 +114,10 @@ impl Picture {
             TraceEvent::RunFailed { run, reason } => {
                 self.change(*run, |run| run.end = Some(RunEnd::Failed(reason.clone())));
             }
+            TraceEvent::Named { address, names } => {
+                self.names.insert(*address, names.clone());
+            }
+            TraceEvent::PublicIp { address } => self.public_ip = address.to_string(),
             TraceEvent::EndToEnd { rtt, .. } => self.rtts.push(*rtt),
             TraceEvent::EndToEndFailed { .. } => self.probes_failed += 1,
             _ => {}
@@ -139,11 +149,17 @@ impl Picture {
         if runs.iter().any(|run| run.number > self.runs.len()) {
             runs.iter_mut().zip(1..).for_each(|(run, number)| run.number = number);
         }
+        self.none_begun = runs.is_empty() && !self.runs.is_empty();
         self.runs = runs;
         self.public_ip.clone_from(&results.source.public_ip);
         self.warnings.clone_from(&results.warnings);
         self.results =
             Some(Statistics { hop_count: results.traceroute.hop_count, e2e: results.e2e_probe.clone() });
+    }
+
+    /// The names of an address, where what is known of it in a run is `known`.
+    pub(crate) fn names_of<'a>(&'a self, address: IpAddr, known: &'a [String]) -> &'a [String] {
+        if known.is_empty() { self.names.get(&address).map_or(known, Vec::as_slice) } else { known }
     }
 
     pub(crate) fn results_of_runs(&self) -> impl Iterator<Item = (usize, &RunResult)> {

@@ -90,7 +90,9 @@ fn title(picture: &Picture) -> Vec<Span> {
     }
     let mut title = vec![Span::new(to, Style::Strong)];
     let mut known: Vec<&str> = Vec::new();
-    for name in picture.results_of_runs().flat_map(|(_, run)| &run.destination.reverse_dns) {
+    let of_runs = picture.results_of_runs().flat_map(|(_, run)| &run.destination.reverse_dns);
+    let told = ends.map(|(address, _)| picture.names_of(address, &[])).unwrap_or_default();
+    for name in of_runs.chain(told) {
         let name = without_root(name);
         if !known.contains(&name) {
             known.push(name);
@@ -105,7 +107,7 @@ fn title(picture: &Picture) -> Vec<Span> {
     if !public_ip.is_empty() {
         title.push(Span::plain(format!("public address {public_ip}")));
     }
-    if runs.len() != 1 {
+    if runs.len() != 1 && !picture.none_begun {
         title.push(Span::plain(format!("{} runs", runs.len())));
     }
     title
@@ -159,7 +161,7 @@ fn group(picture: &Picture, spots: &[Spot<'_>], address: IpAddr) -> Group {
         .runs
         .iter()
         .zip(&hops)
-        .filter_map(|(run, hop)| hop.map(|hop| (run.number, notes(hop))))
+        .filter_map(|(run, hop)| hop.map(|hop| (run.number, notes(picture, hop))))
         .collect();
     let mut distinct: Vec<&Span> = Vec::new();
     for note in said.iter().flat_map(|(_, notes)| notes) {
@@ -177,8 +179,10 @@ fn group(picture: &Picture, spots: &[Spot<'_>], address: IpAddr) -> Group {
 }
 
 /// What there is to say of a hop besides its address and its round trip.
-fn notes(hop: &Hop) -> Vec<Span> {
-    let mut notes: Vec<Span> = hop.reverse_dns.iter().map(|name| Span::plain(without_root(name))).collect();
+fn notes(picture: &Picture, hop: &Hop) -> Vec<Span> {
+    let names = hop.ip_address.map(|address| picture.names_of(address, &hop.reverse_dns));
+    let names = names.unwrap_or_default().iter();
+    let mut notes: Vec<Span> = names.map(|name| Span::plain(without_root(name))).collect();
     notes.extend(
         hop.unreachable.map(|reason| Span::new(format!("!{}", words::unreachable(reason)), Style::Bad)),
     );
@@ -223,7 +227,8 @@ fn endings(picture: &Picture) -> Vec<Span> {
         some if some == all => Span::new(format!("all runs: {text}"), style),
         _ => Span::new(format!("{}: {text}", runs(&numbers)), style),
     };
-    distinct.into_iter().map(ending).collect()
+    let nothing = picture.none_begun.then(|| Span::new("interrupted before any run had begun", Style::Odd));
+    nothing.into_iter().chain(distinct.into_iter().map(ending)).collect()
 }
 
 fn style(run: &RunResult) -> Style {

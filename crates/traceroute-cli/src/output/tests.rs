@@ -270,14 +270,20 @@ fn every_ending_is_said_in_words() {
                 method: Some(TcpMethod::Syn),
                 ..run("a", reached(), EndReason::Destination)
             },
-            "destination reached at hop 2, port open, by syn because sack is not supported",
+            "destination reached at hop 2, port open, by syn because sack did not work",
         ),
         (
             run("a", path(), EndReason::MaxTtl),
             "destination not reached within 2 hops, last answer from hop 1",
         ),
         (run("a", vec![silent(1), silent(2)], EndReason::MaxTtl), "no answer from any of 2 hops"),
-        (run("a", path(), EndReason::Interrupted), "interrupted"),
+        (run("a", vec![silent(5)], EndReason::MaxTtl), "no answer from hop 5"),
+        (run("a", path(), EndReason::Interrupted), "interrupted, last answer from hop 1"),
+        (run("a", vec![silent(1)], EndReason::Interrupted), "interrupted before any answer"),
+        (
+            RunResult { reached: true, ..run("a", reached(), EndReason::Interrupted) },
+            "interrupted, destination reached at hop 2",
+        ),
         (
             run("a", with(Unreachable::AdminProhibited), EndReason::Unreachable),
             "no way on from hop 1: administratively prohibited",
@@ -308,7 +314,7 @@ fn endings_and_incidents_are_said_once_for_those_that_agree() {
     let text = shown(&final_table(TARGET, &results), 80);
     let expected = "\
 runs 1, 3: destination reached at hop 1
-run 2: no answer from any of 1 hops
+run 2: no answer from hop 1
 run 1: 1 late answer
 run 1: 2 duplicate answers
 run 3: 3 packets lost by the capture
@@ -413,6 +419,41 @@ run 1: destination reached at hop 2
 }
 
 #[test]
+fn names_and_public_address_appear_as_soon_as_they_are_known() {
+    let hops = vec![hop(1, "192.0.2.1", 1.0), hop(2, TARGET, 3.0)];
+    let named = |address, names: &[&str]| TraceEvent::Named {
+        address: ip(address),
+        names: names.iter().copied().map(String::from).collect(),
+    };
+    let events = [
+        resolved(),
+        named(TARGET, &["target.example."]),
+        sent(0, 1),
+        answered(0, hop(1, "192.0.2.1", 1.0)),
+        named("192.0.2.1", &["one.example.", "two.example."]),
+        TraceEvent::PublicIp { address: [203, 0, 113, 7].into() },
+    ];
+    let mut picture = live(1, 0, &events);
+    let expected = "\
+traceroute to target.test (192.0.2.9)  target.example  udp port 33434
+  from 192.0.2.200  public address 203.0.113.7
+hop  address                              loss     ms
+  1  192.0.2.1  one.example  two.example    0%  1.000
+";
+    assert_eq!(shown(&Table::of(&picture), 80), expected);
+    picture.take(&TraceEvent::RunFinished { run: 0, result: run("a", hops, EndReason::Destination) });
+    let text = shown(&Table::of(&picture), 80);
+    assert!(text.contains("  2  192.0.2.9  target.example              0%  3.000\n"), "{text}");
+}
+
+#[test]
+fn where_no_run_had_begun_it_is_said() {
+    let mut picture = live(3, 2, &[resolved()]);
+    picture.complete(&results(Vec::new(), &[]));
+    assert!(shown(&Table::of(&picture), 80).ends_with("\ninterrupted before any run had begun\n"));
+}
+
+#[test]
 fn a_fall_back_begins_anew() {
     let reason = String::from("SACK not supported");
     let fell_back = TraceEvent::FellBack { run: 0, method: TcpMethod::Syn, reason };
@@ -464,14 +505,15 @@ fn progress_says_what_is_done_and_how_long_it_takes() {
 fn csv_has_a_row_for_each_run_and_hop() {
     let mut results = balanced();
     results.destination.hostname = "target.test".into();
+    results.source.public_ip = "203.0.113.7".into();
     let mut text = Vec::new();
     super::csv::write(&results, &mut text).expect("memory does not fail");
     let text = String::from_utf8(text).expect("text");
     let lines: Vec<&str> = text.split("\r\n").collect();
     assert_eq!(lines.len(), 1 + 3 * 4 + 1, "{text}");
     assert_eq!(lines.last(), Some(&""));
-    assert!(lines.iter().take(13).all(|line| line.split(',').count() == 30), "{text}");
-    let start = "-test,target.test,udp,1,a,192.0.2.200,40000,192.0.2.9,33434,true,destination,,";
+    assert!(lines.iter().take(13).all(|line| line.split(',').count() == 31), "{text}");
+    let start = "-test,target.test,udp,1,a,192.0.2.200,40000,203.0.113.7,192.0.2.9,33434,true,destination,,";
     let end = "4,3,0.25,10,11,12,1.5";
     assert_eq!(lines[1], format!("{start},1,192.0.2.1,,0.512,,,,,,,{end}"));
     assert_eq!(lines[3], format!("{start},3,,,,,,,,,,{end}"));

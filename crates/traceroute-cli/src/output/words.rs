@@ -72,14 +72,21 @@ pub(crate) fn ending(run: &RunResult) -> String {
                 hop.ttl
             )
         }
-        (EndReason::MaxTtl, None) => format!("no answer from any of {} hops", run.hops.len()),
-        (EndReason::Interrupted, _) => "interrupted".into(),
+        (EndReason::MaxTtl, None) => match run.hops.as_slice() {
+            [hop] => format!("no answer from hop {}", hop.ttl),
+            hops => format!("no answer from any of {} hops", hops.len()),
+        },
+        (EndReason::Interrupted, Some(hop)) if run.reached => {
+            format!("interrupted, destination reached at hop {}", hop.ttl)
+        }
+        (EndReason::Interrupted, Some(hop)) => format!("interrupted, last answer from hop {}", hop.ttl),
+        (EndReason::Interrupted, None) => "interrupted before any answer".into(),
     };
     if let Some(state) = run.port_state {
         text.extend([", port ", port_state(state)]);
     }
     if let Some(method) = run.method {
-        text.extend([", by ", method.as_str(), " because sack is not supported"]);
+        text.extend([", by ", method.as_str(), " because sack did not work"]);
     }
     text
 }

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// The names of addresses, in the order and the spelling of the file.
+/// The names of addresses, in the order and the spelling of the file. Those of several labels end in the dot of the root, as
+/// those from name servers do; single labels as `localhost` are local, and do not.
 #[derive(Debug, Default)]
 pub(super) struct Hosts(HashMap<IpAddr, Vec<String>>);
 
@@ -25,9 +26,9 @@ impl Hosts {
             let address = words.next().and_then(|address| address.split('%').next()?.parse::<IpAddr>().ok());
             let Some(address) = address else { continue };
             let names = hosts.entry(address.to_canonical()).or_default();
-            for name in words {
-                if !names.iter().any(|known| known == name) {
-                    names.push(name.to_owned());
+            for name in words.map(rooted) {
+                if !names.contains(&name) {
+                    names.push(name);
                 }
             }
         }
@@ -38,6 +39,12 @@ impl Hosts {
     pub(super) fn names(&self, address: IpAddr) -> Option<&[String]> {
         self.0.get(&address.to_canonical()).map(Vec::as_slice).filter(|names| !names.is_empty())
     }
+}
+
+/// A name of several labels with the dot of the root.
+fn rooted(name: &str) -> String {
+    let dot = if name.contains('.') && !name.ends_with('.') { "." } else { "" };
+    format!("{name}{dot}")
 }
 
 #[cfg(windows)]
@@ -58,7 +65,7 @@ mod tests {
     #[test]
     fn lines_are_an_address_and_its_names() {
         let hosts = Hosts::parse(
-            "# a comment\n\n192.0.2.1\trouter.example. Router router.example. # of the lab\n\
+            "# a comment\n\n192.0.2.1\trouter.example. Router router.example # of the lab\n\
              \t192.0.2.2 \tb #c\r\n192.0.2.1 again\n192.0.2.3\nnonsense here\n2001:DB8::1 six\n\
              fe80::1%lo0 link\n::ffff:192.0.2.4 mapped\n256.0.0.1 none\n#192.0.2.5 hidden",
         );

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -68,14 +69,9 @@ impl PublicIp {
         Self { options, sockets, resolver }
     }
 
-    /// The address, if one of the providers tells it.
-    pub(super) async fn find(&self) -> Option<Ipv4Addr> {
-        self.options
-            .cache
-            .get((), self.ask())
-            .await
-            .inspect_err(|reason| debug!(%reason, "no public address"))
-            .ok()
+    /// The address, or why there is none.
+    pub(super) async fn find(&self) -> Result<Ipv4Addr, Arc<String>> {
+        self.options.cache.get((), self.ask()).await
     }
 
     async fn ask(&self) -> Result<Ipv4Addr, String> {

@@ -69,7 +69,7 @@ struct ClientPort {
 }
 
 impl Connector for ClientPort {
-    fn connect(self: Box<Self>, to: Destination, port: u16) -> Connecting {
+    fn connect(self: Box<Self>, to: Destination, port: u16, _traffic_class: u8) -> Connecting {
         Box::pin(async move {
             let outcome = self.tcp.connect(self.local, SocketAddr::new(to.address, port)).await;
             outcome.map(|connection| -> Connection { Box::new(connection) }).map_err(|error| match error {

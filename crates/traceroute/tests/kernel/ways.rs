@@ -34,6 +34,11 @@ fn sent(packets: &[CapturedPacket], ipv6: bool) -> Vec<&[u8]> {
         .collect()
 }
 
+/// Traffic class or type of service.
+fn class(datagram: &[u8]) -> u8 {
+    if datagram[0] >> 4 == 6 { (datagram[0] << 4) | (datagram[1] >> 4) } else { datagram[1] }
+}
+
 /// A second uplink of the client, to the same first router.
 fn second_uplink(chain: &Chain) {
     let router = chain.router(1);
@@ -87,6 +92,17 @@ async fn the_source_address_may_be_chosen_and_rules_go_by_it() {
 }
 
 #[tokio::test]
+async fn the_address_of_all_hosts_of_a_network_is_nobodys() {
+    let chain = Chain::builder().routers(1).build().expect("root");
+    let tracer = tracer(&chain).await;
+    for protocol in PROTOCOLS {
+        let request = one_run(chain.target().addresses().v4, protocol).source([10, 71, 0, 255].into());
+        let reason = error(&tracer, request.tcp_method(TcpMethod::Sack)).await;
+        assert!(reason.starts_with("this host has no address 10.71.0.255 to send from"), "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn the_interface_may_be_chosen() {
     let chain = Chain::builder().routers(2).build().expect("root");
     let _server = TcpServer::listen(chain.target(), 33_434).expect("a free port");
@@ -132,8 +148,7 @@ async fn type_of_service_and_size_are_those_of_every_probe() {
                 let sent = sent(&packets, ipv6);
                 assert!(sent.len() >= 4, "{} probes", sent.len());
                 for datagram in sent {
-                    let class = if ipv6 { (datagram[0] << 4) | (datagram[1] >> 4) } else { datagram[1] };
-                    assert_eq!(class, 0xb8, "{protocol} to {target}");
+                    assert_eq!(class(datagram), 0xb8, "{protocol} to {target}");
                     assert!(
                         *size == 0 || datagram.len() == usize::from(*size),
                         "{protocol}: {}",
@@ -164,6 +179,28 @@ async fn a_size_that_does_not_fit_shows_the_mtu_every_time() {
                 assert_eq!(hop.mtu, Some(1400), "{protocol} to {target}, time {time}: {hop:?}");
                 assert_eq!(results.warnings, [""; 0], "{protocol} to {target}, time {time}");
             }
+        }
+    }
+}
+
+/// The kernel's own segments too: those that make the connection and end it.
+#[tokio::test]
+async fn a_connection_has_the_type_of_service_of_its_probes() {
+    let chain = Chain::builder().routers(1).build().expect("root");
+    let _server = TcpServer::listen(chain.target(), 33_434).expect("a free port");
+    let tracer = tracer(&chain).await;
+    let targets = chain.target().addresses();
+    for (target, ipv6) in [(targets.v4.to_string(), false), (targets.v6.to_string(), true)] {
+        let capture = Capture::start(chain.client(), "right").expect("root");
+        let request = one_run(&target, Protocol::Tcp).tcp_method(TcpMethod::Sack).dscp(46);
+        let results = trace(&tracer, request).await;
+        let packets = capture.stop().expect("a capture");
+        assert_eq!(hops(&results).len(), 2);
+        let sent = sent(&packets, ipv6);
+        // SYN, ACK, two probes at least, RST.
+        assert!(sent.len() >= 5, "{} segments", sent.len());
+        for datagram in sent {
+            assert_eq!(class(datagram), 0xb8, "to {target}: {datagram:x?}");
         }
     }
 }

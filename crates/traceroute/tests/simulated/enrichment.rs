@@ -85,6 +85,27 @@ async fn names_are_looked_up_beside_the_probing() {
     assert_eq!(oracle.asked(), (3, 1));
 }
 
+/// They are told when they are known, though the request goes on for as long as its end-to-end probes do.
+#[tokio::test(start_paused = true)]
+async fn names_are_told_as_soon_as_they_are_known() {
+    let oracle = Oracle::new(|_| Some(SECOND), |address| address != IpAddr::from([10, 71, 1, 2]));
+    let lab = Lab::with(Topology::chain(2), |tracer| tracer.names(oracle.options())).await;
+    let request = one_run(2, Protocol::Icmp).traceroute_queries(3).e2e_queries(10).reverse_dns(true);
+    let started = Instant::now();
+    let mut trace = lab.tracer.start(request.build().expect("valid")).expect("room");
+    let mut told = BTreeMap::new();
+    while let Some(event) = trace.next_event().await {
+        if let TraceEvent::Named { address, names } = event {
+            assert!(started.elapsed() < SECOND + Duration::from_millis(50), "{:?}", started.elapsed());
+            assert!(told.insert(address.to_string(), names).is_none(), "{address} is told once");
+        }
+    }
+    assert!(started.elapsed() > 5 * SECOND);
+    let names = |address: &str| vec![format!("{address}.example."), format!("also-{address}")];
+    let expected = ["10.71.0.2", "10.71.2.2"].map(|address| (address.to_owned(), names(address)));
+    assert_eq!(told, BTreeMap::from(expected));
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_being_asked_for_names_nobody_is_asked() {
     let oracle = Oracle::new(|_| Some(SECOND), |_| true);

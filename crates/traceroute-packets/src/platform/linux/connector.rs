@@ -1,6 +1,7 @@
 //! Connections, by sockets that are reset when they close.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -23,17 +24,23 @@ impl LinuxConnector {
 }
 
 impl Connector for LinuxConnector {
-    fn connect(self: Box<Self>, to: Destination, port: u16) -> Connecting {
-        Box::pin(connect(self.0, to, port))
+    fn connect(self: Box<Self>, to: Destination, port: u16, traffic_class: u8) -> Connecting {
+        Box::pin(connect(self.0, to, port, traffic_class))
     }
 }
 
-async fn connect(socket: Socket, to: Destination, port: u16) -> Result<Connection, ConnectError> {
+async fn connect(
+    socket: Socket,
+    to: Destination,
+    port: u16,
+    traffic_class: u8,
+) -> Result<Connection, ConnectError> {
     let here = |error: io::Error| ConnectError::Host(refused(Operation::Connect, &error));
     // Whoever closes it, and be it the kernel at the end of a killed process, resets the connection (socket(7)).
     socket.set_linger(Some(Duration::ZERO)).map_err(here)?;
     socket.set_nonblocking(true).map_err(here)?;
     leave_through(&socket, to).map_err(here)?;
+    mark(&socket, to.address, traffic_class).map_err(here)?;
     let address = SockAddr::from(socket_address(to.address, port, zone(to)));
     match socket.connect(&address) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(at_once(&error, to)),
@@ -47,6 +54,15 @@ async fn connect(socket: Socket, to: Destination, port: u16) -> Result<Connectio
             Err(ConnectError::Network(failure(&error)))
         }
         _ => Ok(Box::new(socket)),
+    }
+}
+
+/// Lets all segments have this type of service or traffic class, as the probes do. TCP keeps the lower two bits for itself
+/// (`do_ip_setsockopt`, `net/ipv4/ip_sockglue.c`).
+fn mark(socket: &Socket, to: IpAddr, traffic_class: u8) -> io::Result<()> {
+    match to {
+        IpAddr::V4(_) => socket.set_tos_v4(traffic_class.into()),
+        IpAddr::V6(_) => socket.set_tclass_v6(traffic_class.into()),
     }
 }
 

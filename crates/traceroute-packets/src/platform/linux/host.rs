@@ -126,8 +126,24 @@ fn route(protocol: Protocol, to: Destination, port: u16, broadcast: bool) -> io:
         socket.bind(&socket_address(source, 0, to.interface).into())?;
     }
     socket.connect(&address.into())?;
+    if let Some(source) = to.source
+        && is_broadcast(source)?
+    {
+        return Err(io::Error::from_raw_os_error(libc::EADDRNOTAVAIL));
+    }
     let local = socket.local_addr()?.as_socket();
     local.map(|local| local.ip()).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+}
+
+/// Whether an address is that of all hosts of a network, which the kernel lets sockets be bound to, but not connect to unless
+/// they say that they mean it (`ip4_datagram_connect`, net/ipv4/datagram.c).
+fn is_broadcast(address: IpAddr) -> io::Result<bool> {
+    if address.is_ipv6() {
+        return Ok(false);
+    }
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    let connected = socket.connect(&socket_address(address, 9, 0).into());
+    Ok(connected.is_err_and(|error| error.raw_os_error() == Some(libc::EACCES)))
 }
 
 fn no_route(error: &io::Error, to: Destination) -> TracerouteError {
