@@ -8,9 +8,9 @@ use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use traceroute::parameters::{
-    DSCP, E2E_INTERVAL, E2E_QUERIES, FIRST_TTL, IPV6, MAX_TTL, Number, PORT, PROTOCOL, REVERSE_DNS,
-    SEND_DELAY, SIZE, SKIP_PRIVATE_HOPS, SOURCE_PORT, SOURCE_PUBLIC_IP, Switch, TCP_METHOD, TIMEOUT, TOS,
-    TRACEROUTE_QUERIES, WAIT, WINDOWS_DRIVER,
+    self, DSCP, E2E_INTERVAL, E2E_QUERIES, FIRST_TTL, INTERFACE, IPV6, MAX_TTL, NO_E2E, Number, PORT,
+    PROTOCOL, REVERSE_DNS, SEND_DELAY, SIZE, SKIP_PRIVATE_HOPS, SOURCE, SOURCE_PORT, SOURCE_PUBLIC_IP,
+    Switch, TARGET, TCP_METHOD, TIMEOUT, TOS, TRACEROUTE_QUERIES, WAIT, WINDOWS_DRIVER,
 };
 use traceroute::{Family, InvalidRequest, Protocol, Request, Results, Tracer, TracerBuilder};
 
@@ -50,8 +50,7 @@ pub(crate) struct Args {
     pub(crate) command: Option<Command>,
     #[arg(value_name = "TARGET", help_heading = heading::PATH,
           help = "Name, address, HOST:PORT or [ADDRESS]:PORT",
-          long_help = "Name, IPv4 or IPv6 address, HOST:PORT or [ADDRESS]:PORT. A link-local address takes its interface \
-                       along, as in fe80::1%eth0")]
+          long_help = TARGET.meaning)]
     target: Option<String>,
     /// Taken only to be counted.
     #[arg(hide = true)]
@@ -97,11 +96,10 @@ pub(crate) struct Args {
           default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set)]
     windows_driver: bool,
     #[arg(short, long, value_name = "ADDRESS", help_heading = heading::PROBES, help = "Send from this address",
-          long_help = "Send from this address of this host; the routing table chooses one otherwise",
-          value_parser = address)]
+          long_help = SOURCE.meaning, value_parser = parameters::source)]
     source: Option<IpAddr>,
     #[arg(short, long, value_name = "NAME", help_heading = heading::PROBES, help = "Send through this interface",
-          long_help = "Send through this interface, given by name or index; the routing table chooses one otherwise")]
+          long_help = INTERFACE.meaning)]
     interface: Option<String>,
     #[arg(long, value_name = "PORT", help_heading = heading::PROBES, hide_short_help = true,
           help = SOURCE_PORT.meaning, default_value_t = SOURCE_PORT.default, allow_negative_numbers = true,
@@ -129,7 +127,7 @@ pub(crate) struct Args {
           value_parser = number(&E2E_INTERVAL))]
     e2e_interval: i64,
     #[arg(long, help_heading = heading::END_TO_END, help = "Only the path, as --e2e-queries 0",
-          long_help = "Only the path, as --e2e-queries 0; of the two the last counts",
+          long_help = format!("{}; of the two the last counts", NO_E2E.meaning),
           overrides_with = "e2e_queries")]
     no_e2e: bool,
 
@@ -253,16 +251,6 @@ fn shell(text: String) -> Result<Shell, InvalidRequest> {
         name: "shell",
         given: text,
         allowed: "bash, zsh, fish, powershell and elvish",
-    })
-}
-
-fn address(text: &str) -> Result<IpAddr, InvalidRequest> {
-    text.parse().map_err(|_| InvalidRequest::Contradiction {
-        what: format!("source {text:?}"),
-        why: match text.split_once('%') {
-            Some((_, zone)) => format!("leave out %{zone}, and give --interface {zone}"),
-            None => "it must be an IPv4 or IPv6 address of this host".into(),
-        },
     })
 }
 

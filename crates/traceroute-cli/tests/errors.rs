@@ -120,7 +120,7 @@ fn what_contradicts_the_target_or_another_flag_is_refused() {
         (&["--source", "224.0.0.1", "127.0.0.1"], &["source 224.0.0.1", "multicast"]),
         (&["--source", "0.0.0.0", "127.0.0.1"], &["source 0.0.0.0", "unspecified"]),
         (&["--source", "255.255.255.255", "127.0.0.1"], &["source 255.255.255.255", "broadcast"]),
-        (&["--source", "fe80::1%lo", "fe80::2%lo"], &["fe80::1%lo", "leave out %lo", "--interface lo"]),
+        (&["--source", "fe80::1%lo", "fe80::2%lo"], &["fe80::1%lo", "leave out %lo", "interface lo"]),
         (&["--source-port", "9", "-P", "icmp", "127.0.0.1"], &["source-port 9", "icmp", "udp or tcp"]),
         (&["--source-port", "65534", "-q3", "127.0.0.1"], &["source-port 65534", "3 runs", "65533"]),
         (&["--wait", "long", "127.0.0.1"], &["wait", "long", "adaptive", "full"]),

@@ -26,6 +26,14 @@ pub enum ErrorCode {
     Denied,
     /// The request itself is wrong.
     InvalidRequest,
+    /// Whoever asks has not shown who they are.
+    Unauthorized,
+    /// A policy forbids it.
+    Forbidden,
+    /// Too many requests from this client, or for this target.
+    RateLimited,
+    /// There is more to do than can be done at one time.
+    Overloaded,
     /// The result could not be written.
     FailedEncoding,
     /// Anything else.

@@ -154,6 +154,12 @@ impl Network {
         self.capture.subscribe(flows)
     }
 
+    /// How many identities are lent out: runs and end-to-end probes, those included that listen for late answers.
+    #[must_use]
+    pub fn leased(&self) -> usize {
+        self.leases.live()
+    }
+
     /// How many identities are lent out and whether no run is subscribed: for tests that nothing is left behind.
     #[must_use]
     pub fn is_idle(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -18,6 +18,8 @@ pub(crate) struct Budget {
     burst: Duration,
     /// When the bucket was, or will be, empty.
     empty_at: Mutex<Instant>,
+    /// How many requests wait for a probe of theirs.
+    waiting: AtomicU32,
     waits: AtomicU64,
 }
 
@@ -32,8 +34,14 @@ impl Budget {
             cost,
             burst,
             empty_at: Mutex::new(now.checked_sub(burst).unwrap_or(now)),
+            waiting: AtomicU32::new(0),
             waits: AtomicU64::new(0),
         }
+    }
+
+    /// How long a request that comes now would wait for its first probe.
+    pub(crate) fn backlog(&self) -> Duration {
+        self.cost * self.waiting.load(Ordering::Relaxed)
     }
 
     /// How often a probe had to wait.
@@ -42,6 +50,7 @@ impl Budget {
     }
 
     async fn take(&self) {
+        let _waiting = Waiting::begin(&self.waiting);
         // The lock is fair, and held while its owner waits for the bucket to refill.
         let mut empty_at = self.empty_at.lock().await;
         let now = Instant::now();
@@ -55,6 +64,22 @@ impl Budget {
     }
 }
 
+/// Counts somebody while it lives.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl<'a> Waiting<'a> {
+    fn begin(waiting: &'a AtomicU32) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A request's way to the network. Its runs take turns among themselves, and the requests of a tracer take turns at the
 /// budget: one with many runs gets no larger share.
 #[derive(Clone, Debug)]
@@ -62,12 +87,14 @@ pub(crate) struct BudgetedSink<S> {
     sink: S,
     budget: Option<Arc<Budget>>,
     turn: Arc<Mutex<()>>,
+    /// Of all requests together.
+    sent: Arc<AtomicU64>,
 }
 
 impl<S> BudgetedSink<S> {
-    /// A way for one request.
-    pub(crate) fn new(sink: S, budget: Option<Arc<Budget>>) -> Self {
-        Self { sink, budget, turn: Arc::default() }
+    /// A way for one request, which adds what it sends to `sent`.
+    pub(crate) fn new(sink: S, budget: Option<Arc<Budget>>, sent: Arc<AtomicU64>) -> Self {
+        Self { sink, budget, turn: Arc::default(), sent }
     }
 
     /// Waits until a probe may be sent.
@@ -104,7 +131,9 @@ impl<S: Sink> Sink for BegunSink<'_, S> {
         if self.begun.swap(true, Ordering::Relaxed) {
             self.sink.take_turn().await;
         }
-        self.sink.sink.send(datagram, to).await
+        let stamp = self.sink.sink.send(datagram, to).await?;
+        self.sink.sent.fetch_add(1, Ordering::Relaxed);
+        Ok(stamp)
     }
 }
 
@@ -134,8 +163,8 @@ mod tests {
         let budget = Arc::new(Budget::new(NonZeroU32::new(10).expect("not zero")));
         let sent = Arc::new(StdMutex::new(Vec::new()));
         let sink = |sent: &Arc<_>| Log { started: Instant::now(), sent: Arc::clone(sent) };
-        let large = Arc::new(BudgetedSink::new(sink(&sent), Some(Arc::clone(&budget))));
-        let small = Arc::new(BudgetedSink::new(sink(&sent), Some(Arc::clone(&budget))));
+        let large = Arc::new(BudgetedSink::new(sink(&sent), Some(Arc::clone(&budget)), Arc::default()));
+        let small = Arc::new(BudgetedSink::new(sink(&sent), Some(Arc::clone(&budget)), Arc::default()));
 
         let mut runs = tokio::task::JoinSet::new();
         for _ in 0..4 {
@@ -161,7 +190,7 @@ mod tests {
         let budget = Arc::new(Budget::new(NonZeroU32::new(10).expect("not zero")));
         let sent = Arc::new(StdMutex::new(Vec::new()));
         let log = Log { started: Instant::now(), sent: Arc::clone(&sent) };
-        let sink = BudgetedSink::new(log, Some(Arc::clone(&budget)));
+        let sink = BudgetedSink::new(log, Some(Arc::clone(&budget)), Arc::default());
         let first = sink.begin().await;
         let second = sink.begin().await;
         second.send(&[1], to).await.expect("a log takes all");

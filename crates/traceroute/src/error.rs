@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use traceroute_core::{ConnectFailure, ErrorCode, Operation, SackRefusal, TracerouteError};
 
+use crate::tracer::Refusal;
+
 /// A request that cannot be made: which part of it is wrong, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -89,6 +91,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The tracer's policy forbids the target.
+    #[error("{target} may not be traced: {reason}")]
+    Refused {
+        /// The address.
+        target: IpAddr,
+        /// Why; whoever made the policy knows its type.
+        reason: Refusal,
+    },
     /// The packets could not be sent or captured.
     #[error("{}", describe(.0))]
     Trace(#[from] TracerouteError),
@@ -136,7 +146,8 @@ impl Error {
             Self::Resolve { .. } | Self::ResolvedTo { .. } => ErrorCode::Dns,
             Self::Trace(error) | Self::Namespace { error, .. } => error.code(),
             Self::AllRunsFailed(errors) => errors.first().map_or(ErrorCode::Unknown, TracerouteError::code),
-            Self::TooManyRequests { .. } => ErrorCode::Unknown,
+            Self::Refused { .. } => ErrorCode::Forbidden,
+            Self::TooManyRequests { .. } => ErrorCode::Overloaded,
             Self::Stopped => ErrorCode::Timeout,
         }
     }

@@ -50,8 +50,8 @@ pub use error::{Error, InvalidRequest};
 pub use event::TraceEvent;
 pub use json::{Style, write_json};
 pub use request::{Family, Request, RequestBuilder};
-pub use trace::Trace;
-pub use tracer::{Limits, Tracer, TracerBuilder, TracerStats};
+pub use trace::{Stopper, Trace};
+pub use tracer::{Limits, Refusal, TargetPolicy, Tracer, TracerBuilder, TracerStats};
 
 pub use traceroute_core::{
     ConnectFailure, EndReason, EndToEnd, ErrorCode, Hop, Interface, MplsLabel, Nat, Operation, PortState,

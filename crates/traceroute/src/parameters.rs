@@ -1,8 +1,13 @@
 //! The parameters of a request: name, range, default and meaning, once for every interface.
 
+mod table;
+
 use traceroute_core::{Protocol, TcpMethod, Wait};
 
 use crate::error::InvalidRequest;
+use crate::request::Family;
+
+pub use self::table::{ALL, Parameter, Word, source};
 
 /// A number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +35,15 @@ pub struct Switch {
     pub meaning: &'static str,
 }
 
+/// Free text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// Its name, as a long flag and as a query parameter.
+    pub name: &'static str,
+    /// What it says.
+    pub meaning: &'static str,
+}
+
 /// A word out of some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice<T: 'static> {
@@ -44,6 +58,13 @@ pub struct Choice<T: 'static> {
     /// The words in a sentence.
     allowed: &'static str,
 }
+
+/// What to trace.
+pub const TARGET: Text = Text {
+    name: "target",
+    meaning: "Name, IPv4 or IPv6 address, HOST:PORT or [ADDRESS]:PORT. A link-local address takes its interface along, \
+              as in fe80::1%eth0",
+};
 
 /// How to probe.
 pub const PROTOCOL: Choice<Protocol> = Choice {
@@ -139,6 +160,9 @@ pub const WAIT: Choice<Wait> = Choice {
     allowed: "adaptive and full",
 };
 
+/// No end-to-end probes.
+pub const NO_E2E: Switch = Switch { name: "no-e2e", meaning: "Only the path, as with e2e-queries 0" };
+
 /// The time between two end-to-end probes.
 pub const E2E_INTERVAL: Number = Number {
     name: "e2e-interval",
@@ -201,6 +225,28 @@ pub const TIMEOUT: Number = Number {
     remark: " (milliseconds)",
 };
 
+/// The address that probes leave from.
+pub const SOURCE: Text = Text {
+    name: "source",
+    meaning: "Send from this address of this host; the routing table chooses one otherwise",
+};
+
+/// The interface that probes leave through.
+pub const INTERFACE: Text = Text {
+    name: "interface",
+    meaning: "Send through this interface, given by name or index; the routing table chooses one otherwise",
+};
+
+/// The family that is traced over.
+pub const FAMILY: Choice<Family> = Choice {
+    name: "family",
+    meaning: "Trace over this family only, ipv4 or ipv6: a name is resolved to such an address, and an address of the other \
+              is refused",
+    values: &[("ipv4", Family::V4), ("ipv6", Family::V6)],
+    default: "",
+    allowed: "ipv4 and ipv6",
+};
+
 /// Which family of addresses a name is resolved to.
 pub const IPV6: Switch = Switch { name: "ipv6", meaning: "Resolve the target's name to an IPv6 address" };
 
@@ -247,6 +293,12 @@ impl Number {
 }
 
 impl<T: Copy> Choice<T> {
+    /// The words, in lower case.
+    #[must_use]
+    pub fn words(&self) -> Vec<&'static str> {
+        self.values.iter().map(|(word, _)| *word).collect()
+    }
+
     /// Reads one of the words, in upper or lower case.
     pub fn parse(&self, text: &str) -> Result<T, InvalidRequest> {
         let found = self.values.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));

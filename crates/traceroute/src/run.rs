@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -29,6 +30,8 @@ pub(crate) struct Context<'a> {
     pub(crate) shape: Shape,
     pub(crate) timeout: Duration,
     pub(crate) knowledge: Watched<Knowledge>,
+    /// How many probes of all requests have been answered.
+    pub(crate) answered: &'a AtomicU64,
     pub(crate) phase: &'a Watched<Phase>,
 }
 
@@ -246,11 +249,11 @@ fn conduct<'a>(
     probing: Probing<impl ProbeProtocol + 'a>,
     Plan { schedule, listens, on_step }: Plan<impl FnMut(Step) + Send + 'a>,
 ) -> Running<'a> {
-    let &Context { network, destination, phase, ref knowledge, .. } = context;
+    let &Context { network, destination, phase, .. } = context;
     let Probing { probes, remote_port, subscription, connection, before } = probing;
     let losses = subscription.losses();
-    let sisters = listens.then_some(knowledge);
-    let observer = observer(knowledge, on_step);
+    let sisters = listens.then_some(&context.knowledge);
+    let observer = observer(context, on_step);
     let mut run = Run::new(method.protocol(), destination.address, schedule);
     if connection.is_some() {
         run.handle_port_open();
@@ -308,16 +311,17 @@ fn conduct<'a>(
 }
 
 /// Passes on what a run has done and learnt.
-fn observer(
-    knowledge: &Watched<Knowledge>,
+fn observer<'a>(
+    context: &'a Context<'a>,
     mut on_step: impl FnMut(Step) + Send,
 ) -> impl FnMut(&mut Run) + Send {
     move |run| {
-        knowledge.change(|shared| shared.merge(run.knowledge()));
+        context.knowledge.change(|shared| shared.merge(run.knowledge()));
         while let Some(event) = run.poll_event() {
             match event {
                 RunEvent::Sent(probe) => on_step(Step::Sent(probe.ttl)),
                 RunEvent::Answered(ttl) => {
+                    context.answered.fetch_add(1, Ordering::Relaxed);
                     if let Some(hop) = run.hop(ttl) {
                         on_step(Step::Answered(hop.into()));
                     }

@@ -73,8 +73,27 @@ impl Trace {
 
     /// Ends the request now, and returns what was learnt.
     pub async fn stop(self) -> Result<Results, Error> {
-        enter(&self.phase, Phase::Stopped);
+        self.stopper().stop();
         self.finish().await
+    }
+
+    /// What ends the request while somebody else waits for its results.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper { phase: Arc::clone(&self.phase) }
+    }
+}
+
+/// Ends a request.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    phase: Arc<Watched<Phase>>,
+}
+
+impl Stopper {
+    /// Ends the request now; [`Trace::finish`] returns what was learnt.
+    pub fn stop(&self) {
+        enter(&self.phase, Phase::Stopped);
     }
 }
 

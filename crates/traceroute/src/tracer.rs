@@ -1,9 +1,13 @@
 //! The tracer: the packet I/O of a network namespace, shared by all requests.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -17,17 +21,20 @@ use crate::resolve::Resolver;
 use crate::trace::Trace;
 
 /// Traces paths. Cheap to clone; all clones share one capture.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Tracer {
     pub(crate) inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) network: Arc<Network>,
     pub(crate) budget: Option<Arc<Budget>>,
     pub(crate) resolver: Resolver,
     pub(crate) lookups: Lookups,
+    pub(crate) policy: Option<Arc<dyn TargetPolicy>>,
+    /// Probes sent and answers matched so far.
+    pub(crate) sent: Arc<AtomicU64>,
+    pub(crate) answered: AtomicU64,
     /// Whether it matters which run has which port.
     pub(crate) ports_chosen: bool,
     requests: Arc<Semaphore>,
@@ -55,6 +62,12 @@ impl Default for Limits {
 /// What a tracer has done so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TracerStats {
+    /// Probes sent.
+    pub probes_sent: u64,
+    /// Probes that were answered, without those beyond the destination.
+    pub probes_answered: u64,
+    /// How long a request that comes now would wait for its first probe, by the limit of probes a second.
+    pub probe_backlog: Duration,
     /// How often a probe had to wait for the budget.
     pub probe_waits: u64,
     /// Packets that the capture has read: all that its filter has let pass. They are ICMP errors about anything, and what goes
@@ -64,7 +77,18 @@ pub struct TracerStats {
     pub capture_drops: u64,
     /// Requests under way.
     pub requests: usize,
+    /// Runs and end-to-end probes under way, those included that listen for late answers.
+    pub runs: usize,
 }
+
+/// Says whether a target may be traced.
+pub trait TargetPolicy: Send + Sync {
+    /// Whether this request may trace this address, which is known by now; nothing has been sent to it. Not to block.
+    fn check(&self, target: IpAddr, request: &Request) -> Result<(), Refusal>;
+}
+
+/// Why a target may not be traced.
+pub type Refusal = Arc<dyn std::error::Error + Send + Sync>;
 
 /// What may be chosen about a [`Tracer`].
 #[derive(Default)]
@@ -74,6 +98,14 @@ pub struct TracerBuilder {
     limits: Limits,
     names: NameOptions,
     public_ip: PublicIpOptions,
+    policy: Option<Arc<dyn TargetPolicy>>,
+}
+
+impl fmt::Debug for Tracer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { network, limits, .. } = &*self.inner;
+        f.debug_struct("Tracer").field("network", network).field("limits", limits).finish_non_exhaustive()
+    }
 }
 
 impl Tracer {
@@ -97,10 +129,14 @@ impl Tracer {
     pub fn stats(&self) -> TracerStats {
         let inner = &self.inner;
         TracerStats {
+            probes_sent: inner.sent.load(Ordering::Relaxed),
+            probes_answered: inner.answered.load(Ordering::Relaxed),
+            probe_backlog: inner.budget.as_ref().map_or(Duration::ZERO, |budget| budget.backlog()),
             probe_waits: inner.budget.as_ref().map_or(0, |budget| budget.waits()),
             captured: inner.network.captured(),
             capture_drops: inner.network.capture_drops(),
             requests: inner.limits.requests - inner.requests.available_permits(),
+            runs: inner.network.leased(),
         }
     }
 
@@ -156,6 +192,13 @@ impl TracerBuilder {
         self
     }
 
+    /// Who says which targets may be traced; by default all may.
+    #[must_use]
+    pub fn target_policy(mut self, policy: impl TargetPolicy + 'static) -> Self {
+        self.policy = Some(Arc::new(policy));
+        self
+    }
+
     /// Who is asked for names, and for how long they are kept; the system and an hour by default.
     #[must_use]
     pub fn names(mut self, names: NameOptions) -> Self {
@@ -195,6 +238,9 @@ impl TracerBuilder {
             inner: Arc::new(Inner {
                 lookups: Lookups::new(&network, &resolver, self.names, self.public_ip),
                 network,
+                policy: self.policy,
+                sent: Arc::default(),
+                answered: AtomicU64::new(0),
                 ports_chosen,
                 budget: limits.probes_per_second.map(Budget::new).map(Arc::new),
                 resolver,

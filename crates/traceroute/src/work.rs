@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -29,9 +30,13 @@ pub(crate) async fn carry_out(
     events: &Events,
     phase: &Watched<Phase>,
 ) -> Result<Results, Error> {
-    let enrichment = Enrichment::begin(&tracer.lookups, request, events);
     // Boxed, because a request is long done with it while it waits for answers.
     let destination = Box::pin(resolve(tracer, request, phase)).await?;
+    if let Some(policy) = &tracer.policy {
+        let target = destination.address;
+        policy.check(target, request).map_err(|reason| Error::Refused { target, reason })?;
+    }
+    let enrichment = Enrichment::begin(&tracer.lookups, request, events);
     let source = tracer.network.source_address(request.protocol, destination, request.effective_port())?;
     debug!(target = %destination.address, %source, "tracing");
 
@@ -39,13 +44,14 @@ pub(crate) async fn carry_out(
 
     let context = Context {
         network: &tracer.network,
-        sink: BudgetedSink::new(tracer.network.sink(), tracer.budget.clone()),
+        sink: BudgetedSink::new(tracer.network.sink(), tracer.budget.clone(), Arc::clone(&tracer.sent)),
         source,
         destination,
         port: request.effective_port(),
         shape: request.shape,
         timeout: request.timeout,
         knowledge: Watched::default(),
+        answered: &tracer.answered,
         phase,
     };
     let mut tally = Tally::new(request, events);

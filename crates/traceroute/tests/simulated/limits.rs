@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use traceroute::{Limits, Operation, Protocol, TraceEvent};
+use traceroute::{Error, ErrorCode, Limits, Operation, Protocol, Refusal, Request, TargetPolicy, TraceEvent};
 use traceroute_core::{Destination, TracerouteError};
 use traceroute_packets::{Connector, Host, Job, PortHold};
 use traceroute_testnet::DualStack;
@@ -189,4 +189,88 @@ async fn a_request_that_waits_for_the_budget_can_be_stopped() {
     assert_eq!(lab.recorder.sent_per_ttl().values().sum::<usize>(), 3);
     tokio::task::yield_now().await;
     assert!(lab.tracer.is_idle());
+}
+
+/// Lets everything be traced but one address, whatever it is called.
+struct AllBut(IpAddr);
+
+/// Why not.
+#[derive(Debug, thiserror::Error)]
+#[error("it is not for you")]
+struct NotForYou;
+
+impl TargetPolicy for AllBut {
+    fn check(&self, target: IpAddr, _: &Request) -> Result<(), Refusal> {
+        if target == self.0 { Err(Arc::new(NotForYou)) } else { Ok(()) }
+    }
+}
+
+/// Nothing is sent and nothing looked up, by whichever method, and the reason is handed over as it is.
+#[tokio::test(start_paused = true)]
+async fn what_the_policy_forbids_is_refused_before_anything_is_sent() {
+    let forbidden = IpAddr::from([10, 71, 2, 2]);
+    let lab = Lab::with(Topology::chain(2), |tracer| tracer.target_policy(AllBut(forbidden))).await;
+    for protocol in [Protocol::Udp, Protocol::Icmp, Protocol::Tcp] {
+        let request = one_run(2, protocol).e2e_queries(2).reverse_dns(true).source_public_ip(true);
+        let mut trace = lab.tracer.start(request.build().expect("valid")).expect("room");
+        assert!(trace.next_event().await.is_none(), "there is nothing to tell");
+        let error = trace.finish().await.expect_err("forbidden");
+        assert_eq!(error.code(), ErrorCode::Forbidden);
+        assert_eq!(error.to_string(), "10.71.2.2 may not be traced: it is not for you");
+        let Error::Refused { target, reason } = error else { panic!("{error}") };
+        assert_eq!((target, reason.is::<NotForYou>()), (forbidden, true));
+    }
+    assert_eq!(lab.recorder.sent().len(), 0);
+    assert_eq!(lab.tracer.stats().probes_sent, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_done_is_counted() {
+    let lab = Lab::new(Topology::chain(2)).await;
+    let request = one_run(2, Protocol::Udp).traceroute_queries(2).e2e_queries(3);
+    let mut trace = lab.tracer.start(request.build().expect("valid")).expect("room");
+    while !matches!(trace.next_event().await, Some(TraceEvent::EndToEnd { probe: 1, .. })) {}
+    let stats = lab.tracer.stats();
+    // Both runs listen for late answers.
+    assert_eq!((stats.requests, stats.runs), (1, 2), "{stats:?}");
+    trace.finish().await.expect("a result");
+    let stats = lab.tracer.stats();
+    let sent = lab.recorder.sent().len();
+    assert_eq!(stats.probes_sent, u64::try_from(sent).expect("few"));
+    // Three hops of each run and three probes; of what went beyond the destination nothing counts.
+    assert_eq!(stats.probes_answered, 9, "{stats:?}");
+    assert_eq!((stats.requests, stats.runs, stats.probe_backlog.as_nanos()), (0, 0, 0));
+}
+
+/// Ten a second: of five requests at once each has a probe every half second, and so would one that comes.
+#[tokio::test(start_paused = true)]
+async fn the_backlog_of_the_budget_is_known() {
+    let limits = Limits { probes_per_second: NonZeroU32::new(10), ..Limits::default() };
+    let lab = Lab::with(Topology::chain(5), |tracer| tracer.limits(limits)).await;
+    assert_eq!(lab.tracer.stats().probe_backlog.as_millis(), 0);
+    let start = || lab.tracer.start(one_run(5, Protocol::Udp).build().expect("valid")).expect("room");
+    let mut traces: Vec<_> = (0..5).map(|_| start()).collect();
+    traces[4].next_event().await;
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    assert_eq!(lab.tracer.stats().probe_backlog.as_millis(), 500);
+    drop(traces);
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    assert_eq!(lab.tracer.stats().probe_backlog.as_millis(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopper_ends_a_request_while_its_results_are_waited_for() {
+    let lab = Lab::new(Topology::chain(2)).await;
+    let trace = lab.tracer.start(one_run(2, Protocol::Udp).e2e_queries(50).build().expect("valid"));
+    let trace = trace.expect("room");
+    let stopper = trace.stopper();
+    let (results, ()) = tokio::join!(trace.finish(), async {
+        tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+        stopper.stop();
+    });
+    let results = results.expect("what was learnt");
+    assert_eq!(
+        (results.traceroute.runs.map(|runs| runs.len()), results.e2e_probe.packets_sent),
+        (Some(1), 3)
+    );
 }
