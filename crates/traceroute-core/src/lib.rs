@@ -46,7 +46,7 @@ pub use probe::{
 };
 pub use results::{
     EndToEnd, Hop, Nat, RequestDestination, RequestSource, Results, RunDestination, RunResult, RunSource,
-    Spread, Traceroute,
+    Spread, Traceroute, milliseconds,
 };
 pub use run::{Distance, EndReason, HopAnswer, HopReport, Knowledge, PortState, Run, RunEvent, RunReport};
 pub use tcp_flow::{ProbeSegment, QuotedSegment, TcpFlow, TcpPacket};

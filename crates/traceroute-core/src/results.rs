@@ -320,9 +320,10 @@ impl Traceroute {
     }
 }
 
-/// A time in milliseconds.
+/// A time in milliseconds, as results have it.
+#[must_use]
 #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days")]
-fn milliseconds(time: Duration) -> f64 {
+pub fn milliseconds(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e6
 }
 

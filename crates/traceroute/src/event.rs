@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use traceroute_core::{Hop, RunResult, TcpMethod, Ttl};
 use traceroute_packets::Queue;
 
@@ -82,7 +82,8 @@ pub enum TraceEvent {
     EndToEnd {
         /// The probe, counted from 0 in the order of sending.
         probe: usize,
-        /// Its round trip; `None` if it was lost.
+        /// Its round trip, milliseconds in JSON; `None` if it was lost.
+        #[serde(serialize_with = "milliseconds")]
         rtt: Option<Duration>,
     },
     /// An end-to-end probe could not be made or measured, for want of a local port, a descriptor or the capture. It counts as
@@ -93,6 +94,31 @@ pub enum TraceEvent {
         /// Why.
         reason: String,
     },
+}
+
+impl TraceEvent {
+    /// Its name, which is `event` in its JSON.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Resolved { .. } => "resolved",
+            Self::ProbeSent { .. } => "probe_sent",
+            Self::HopAnswered { .. } => "hop_answered",
+            Self::HopUpdated { .. } => "hop_updated",
+            Self::FellBack { .. } => "fell_back",
+            Self::RunFinished { .. } => "run_finished",
+            Self::RunFailed { .. } => "run_failed",
+            Self::Named { .. } => "named",
+            Self::PublicIp { .. } => "public_ip",
+            Self::EndToEnd { .. } => "end_to_end",
+            Self::EndToEndFailed { .. } => "end_to_end_failed",
+        }
+    }
+}
+
+#[expect(clippy::ref_option, reason = "serde's signature")]
+fn milliseconds<S: Serializer>(rtt: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    rtt.map(traceroute_core::milliseconds).serialize(serializer)
 }
 
 /// Where events go, until this is dropped.

@@ -1,0 +1,270 @@
+//! The flags, each of which an environment variable stands for, too.
+
+use std::fs;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, ValueEnum};
+use traceroute::parameters::WINDOWS_DRIVER;
+use traceroute::{Limits, Tracer, TracerBuilder};
+use traceroute_server::{Connections, Options, Policy, Rule, Token};
+use tracing::Level;
+
+use crate::log::Log;
+
+/// What the flags are about; help has a section for each.
+mod heading {
+    pub(super) const SERVICE: &str = "Service";
+    pub(super) const LIMITS: &str = "Limits";
+    pub(super) const ACCESS: &str = "Access";
+}
+
+/// The name of the token itself in the environment: on a command line everybody could read it.
+const TOKEN: &str = "DATADOG_TRACEROUTE_TOKEN";
+
+/// What was typed, or stands in the environment.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "datadog-traceroute-server",
+    version,
+    about = "Traces network paths for those who ask over HTTP",
+    args_override_self = true,
+    disable_help_flag = true,
+    max_term_width = 80,
+    after_help = "The environment variable DATADOG_TRACEROUTE_TOKEN is the token itself, instead of --token-file."
+)]
+pub(crate) struct Args {
+    /// Address to listen at; without a host all of both families
+    #[arg(short, long, value_name = "HOST:PORT", default_value = ":3765", help_heading = heading::SERVICE,
+          env = "DATADOG_TRACEROUTE_ADDR")]
+    addr: String,
+    /// What is logged: error, warn, info, debug or trace
+    #[arg(short, long, value_name = "LEVEL", default_value = "info", help_heading = heading::SERVICE,
+          env = "DATADOG_TRACEROUTE_LOG_LEVEL", ignore_case = true, hide_possible_values = true)]
+    log_level: LogLevel,
+    /// How it is logged: text, or json, an object a line
+    #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = heading::SERVICE,
+          env = "DATADOG_TRACEROUTE_LOG_FORMAT", ignore_case = true, hide_possible_values = true)]
+    log_format: LogFormat,
+    /// Use the Windows kernel driver (no effect elsewhere)
+    #[arg(long, help_heading = heading::SERVICE, env = "DATADOG_TRACEROUTE_WINDOWS_DRIVER", num_args = 0..=1,
+          require_equals = true, default_value = "false", hide_default_value = true,
+          default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set,
+          value_parser = |text: &str| WINDOWS_DRIVER.parse(text))]
+    windows_driver: bool,
+    /// After SIGTERM requests may go on for so long
+    #[arg(long, value_name = "MS", default_value_t = 30_000, help_heading = heading::SERVICE,
+          env = "DATADOG_TRACEROUTE_SHUTDOWN_TIMEOUT", value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
+    shutdown_timeout: u32,
+    /// Print help
+    #[arg(short, long, help_heading = heading::SERVICE, action = ArgAction::Help)]
+    help: Option<bool>,
+
+    /// Requests carried out at one time
+    #[arg(long, value_name = "N", default_value_t = 256, help_heading = heading::LIMITS,
+          env = "DATADOG_TRACEROUTE_MAX_CONCURRENT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    max_concurrent: u32,
+    /// Requests that wait for others to end
+    #[arg(long, value_name = "N", default_value_t = 256, help_heading = heading::LIMITS,
+          env = "DATADOG_TRACEROUTE_MAX_QUEUED", value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    max_queued: u32,
+    /// How long each of them waits
+    #[arg(long, value_name = "MS", default_value_t = 10_000, help_heading = heading::LIMITS,
+          env = "DATADOG_TRACEROUTE_MAX_QUEUE_WAIT", value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
+    max_queue_wait: u32,
+    /// Requests a minute from one client; 0 is no limit
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = heading::LIMITS,
+          env = "DATADOG_TRACEROUTE_CLIENT_RATE", value_parser = clap::value_parser!(u32).range(0..=6_000_000))]
+    client_rate: u32,
+    /// Requests a minute for one target address; 0 is no limit
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = heading::LIMITS,
+          env = "DATADOG_TRACEROUTE_TARGET_RATE", value_parser = clap::value_parser!(u32).range(0..=6_000_000))]
+    target_rate: u32,
+    /// Probes a second of all requests together; 0 is no limit
+    #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = heading::LIMITS,
+          env = "DATADOG_TRACEROUTE_PROBE_RATE", value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+    probe_rate: u32,
+    /// Connections at one time
+    #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = heading::LIMITS,
+          env = "DATADOG_TRACEROUTE_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_connections: u32,
+    /// How long a client may take over the head of a request, or over none
+    #[arg(long, value_name = "MS", default_value_t = 10_000, help_heading = heading::LIMITS,
+          env = "DATADOG_TRACEROUTE_HEADER_TIMEOUT", value_parser = clap::value_parser!(u32).range(1..=3_600_000))]
+    header_timeout: u32,
+
+    #[arg(long, help = "Trace only such targets: 10.0.0.0/8, [2001:db8::/32]:443, *:1-1023", value_name = "RULE", value_delimiter = ',', help_heading = heading::ACCESS, action = ArgAction::Append,
+          env = "DATADOG_TRACEROUTE_ALLOW")]
+    allow: Vec<Rule>,
+    /// Trace no such targets, though they be allowed
+    #[arg(long, value_name = "RULE", value_delimiter = ',', help_heading = heading::ACCESS, action = ArgAction::Append,
+          env = "DATADOG_TRACEROUTE_DENY")]
+    deny: Vec<Rule>,
+    /// Trace link-local addresses and those of cloud metadata services
+    #[arg(long, help_heading = heading::ACCESS, env = "DATADOG_TRACEROUTE_NO_DEFAULT_DENY", num_args = 0..=1,
+          require_equals = true, default_value = "false", hide_default_value = true,
+          default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set)]
+    no_default_deny: bool,
+    /// File with the bearer token that clients have to show
+    #[arg(long, value_name = "PATH", help_heading = heading::ACCESS, env = "DATADOG_TRACEROUTE_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// What was meant.
+pub(crate) struct Settings {
+    pub(crate) address: String,
+    pub(crate) log: Log,
+    pub(crate) options: Options,
+    pub(crate) connections: Connections,
+    pub(crate) tracer: TracerBuilder,
+}
+
+impl Args {
+    pub(crate) fn settings(self) -> Result<Settings, String> {
+        let ms = |ms: u32| Duration::from_millis(ms.into());
+        let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let max_concurrent = count(self.max_concurrent);
+        Ok(Settings {
+            log: Log { level: self.log_level.into(), json: self.log_format == LogFormat::Json },
+            options: Options {
+                token: token(self.token_file, std::env::var_os(TOKEN).map(std::ffi::OsString::into_string))?,
+                policy: Policy {
+                    allow: self.allow,
+                    deny: self.deny,
+                    without_default_denials: self.no_default_deny,
+                },
+                max_concurrent,
+                max_queued: count(self.max_queued),
+                max_queue_wait: ms(self.max_queue_wait),
+                client_rate: NonZeroU32::new(self.client_rate),
+                target_rate: NonZeroU32::new(self.target_rate),
+            },
+            connections: Connections {
+                max: count(self.max_connections),
+                header_timeout: ms(self.header_timeout),
+                drain: ms(self.shutdown_timeout),
+            },
+            tracer: Tracer::builder().limits(Limits {
+                probes_per_second: NonZeroU32::new(self.probe_rate),
+                requests: max_concurrent,
+            }),
+            address: self.addr,
+        })
+    }
+}
+
+/// The token, of which there is to be one at most.
+fn token(
+    file: Option<PathBuf>,
+    variable: Option<Result<String, std::ffi::OsString>>,
+) -> Result<Option<Token>, String> {
+    let (text, place) = match (file, variable) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            return Err(format!("the token stands in --token-file and in {TOKEN}: give one of them"));
+        }
+        (Some(file), None) => {
+            let place = file.display().to_string();
+            let text = fs::read_to_string(&file)
+                .map_err(|error| format!("cannot read the token in {place}: {error}"))?;
+            (text, place)
+        }
+        (None, Some(variable)) => (variable.unwrap_or_default(), TOKEN.to_owned()),
+    };
+    Token::new(&text).map(Some).map_err(|unfit| format!("the token in {place} cannot be used: {unfit}"))
+}
+
+impl From<LogLevel> for Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// A mistake in one line.
+pub(crate) fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let said = text.lines().take_while(|line| !line.is_empty() && !line.starts_with("Usage"));
+    let said = said.map(|line| line.trim().trim_start_matches("error: ")).collect::<Vec<_>>().join(" ");
+    format!("{said}; --help lists what there is")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_has_an_environment_variable_of_its_name() {
+        let command = Args::command();
+        for argument in command
+            .get_arguments()
+            .filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()))
+        {
+            let flag = argument.get_long().expect("a long flag");
+            let variable = format!("DATADOG_TRACEROUTE_{}", flag.replace('-', "_").to_uppercase());
+            assert_eq!(argument.get_env().and_then(|name| name.to_str()), Some(variable.as_str()), "{flag}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_library() {
+        let settings =
+            Args::try_parse_from(["datadog-traceroute-server"]).expect("valid").settings().expect("valid");
+        let (options, defaults) = (settings.options, Options::default());
+        assert_eq!(format!("{options:?}"), format!("{defaults:?}"));
+        assert_eq!(settings.connections, Connections::default());
+        assert_eq!(
+            (settings.address.as_str(), settings.log),
+            (":3765", Log { level: Level::INFO, json: false })
+        );
+    }
+
+    #[test]
+    fn there_is_one_token_at_most_and_it_can_be_shown() {
+        assert!(matches!(token(None, None), Ok(None)));
+        assert!(matches!(token(None, Some(Ok("secret\n".into()))), Ok(Some(_))));
+        let error = token(None, Some(Ok(String::new()))).expect_err("empty");
+        assert!(error.starts_with("the token in DATADOG_TRACEROUTE_TOKEN cannot be used"), "{error}");
+        let error = token(Some("/no/such/file".into()), None).expect_err("no file");
+        assert!(error.starts_with("cannot read the token in /no/such/file: "), "{error}");
+        assert!(token(Some("/no/such/file".into()), Some(Ok("secret".into()))).is_err());
+    }
+
+    #[test]
+    fn mistakes_are_said_in_a_line() {
+        for (arguments, parts) in [
+            (&["--max-concurrent", "0"][..], &["0", "--max-concurrent", "1..=100000"][..]),
+            (&["--deny", "localhost"], &["localhost", "10.0.0.0/8"]),
+            (&["--log-level", "loud"], &["loud", "--log-level"]),
+            (&["--nonsense"], &["--nonsense"]),
+            (&["argument"], &["argument"]),
+        ] {
+            let line = [&["datadog-traceroute-server"], arguments].concat();
+            let said = one_line(&Args::try_parse_from(line).expect_err("a mistake"));
+            assert!(parts.iter().all(|part| said.contains(part)) && !said.contains('\n'), "{said}");
+        }
+    }
+}

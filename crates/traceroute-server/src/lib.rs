@@ -1,0 +1,32 @@
+//! Path tracing as an HTTP service: a drop-in for the reference's server that can be exposed.
+//!
+//! ```text
+//! connection -> observe -> authorise -> rate of the client -> query -> gate -> tracer -> policy and rate of the target
+//!                                                                                     -> result, or events and result
+//! ```
+//!
+//! One [`Tracer`](traceroute::Tracer) serves all requests. What a request may not do it is told in the reference's form, a code
+//! and a message, before anything is sent to its target. A client that goes away takes its request along: hyper drops what
+//! answers it, and dropping a trace ends it.
+
+mod answer;
+mod gate;
+mod health;
+mod metrics;
+mod observe;
+mod openapi;
+mod policy;
+mod privileges;
+mod query;
+mod rate;
+mod routes;
+mod server;
+mod service;
+mod stream;
+mod token;
+
+pub use policy::{InvalidRule, Policy, Rule};
+pub use privileges::keep_only_what_tracing_needs;
+pub use server::{Connections, listen, serve};
+pub use service::{Options, Peer, Service};
+pub use token::{Token, UnfitToken};

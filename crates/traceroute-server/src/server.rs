@@ -1,0 +1,170 @@
+//! Connections: how many there are, how long each may take over what, and how they end.
+
+use std::io::{self, ErrorKind};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener as StdListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tower::ServiceExt;
+use tracing::{debug, info, warn};
+
+use crate::service::{Peer, Service};
+
+/// What connections may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// How many there are at one time; others wait to be accepted.
+    pub max: usize,
+    /// How long a client may take over the head of a request, and over nothing between two requests.
+    pub header_timeout: Duration,
+    /// How long requests may go on once the service is to end. What they have learnt by then is their answer.
+    pub drain: Duration,
+}
+
+impl Default for Connections {
+    /// 10,000 connections, ten seconds for a head, thirty to come to an end.
+    fn default() -> Self {
+        Self { max: 10_000, header_timeout: Duration::from_secs(10), drain: Duration::from_secs(30) }
+    }
+}
+
+/// How many bytes the head of a request may have, and how many headers.
+const HEAD: (usize, usize) = (32 << 10, 100);
+/// How long a client may take over reading what was sent to it.
+const READING: Duration = Duration::from_secs(30);
+/// What answers may take, once all requests have ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// Listens at an address as the reference takes it: `:3765` is every address of both families.
+pub fn listen(address: &str) -> io::Result<StdListener> {
+    if let Some(port) = address.strip_prefix(':') {
+        let port =
+            port.parse().map_err(|_| io::Error::new(ErrorKind::InvalidInput, "the port is no number"))?;
+        return bind((Ipv6Addr::UNSPECIFIED, port).into())
+            // A host without IPv6.
+            .or_else(|_| bind(SocketAddr::from(([0, 0, 0, 0], port))));
+    }
+    let mut last = io::Error::new(ErrorKind::InvalidInput, "the name has no address");
+    for address in address.to_socket_addrs()? {
+        match bind(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn bind(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // Elsewhere it would let another program listen at the same address.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Serves until `end` comes, then drains. Dropping the future ends everything at once.
+pub async fn serve(
+    listener: StdListener,
+    service: Service,
+    connections: Connections,
+    end: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let open = GracefulShutdown::new();
+    tokio::select! {
+        () = end => {}
+        () = accept_all(&listener, &service, connections, &open) => {}
+    }
+    // From here on nobody gets through any more.
+    drop(listener);
+    service.drain();
+    info!(connections = open.count(), "draining");
+    let closed = open.shutdown();
+    tokio::pin!(closed);
+    if timeout(connections.drain, &mut closed).await.is_err() {
+        warn!(after = ?connections.drain, "ending what is under way");
+        service.stop();
+        if timeout(LAST_WORDS, closed).await.is_err() {
+            warn!("some clients did not read their answers");
+        }
+    }
+    Ok(())
+}
+
+async fn accept_all(
+    listener: &TcpListener,
+    service: &Service,
+    connections: Connections,
+    open: &GracefulShutdown,
+) {
+    let (http, router) = (http(connections), service.router());
+    let places = Arc::new(Semaphore::new(connections.max.clamp(1, Semaphore::MAX_PERMITS)));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // A client that has gone already is no matter; where descriptors are short some may become free.
+                if !matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) {
+                    warn!(%error, "cannot accept a connection");
+                    sleep(Duration::from_millis(100)).await;
+                }
+                continue;
+            }
+        };
+        if let Err(error) = prepare(&stream) {
+            debug!(%error, %peer, "the connection is gone");
+            continue;
+        }
+        // An IPv4 client of a socket for both families is written as one of IPv6.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let router = router.clone();
+        let answers = service_fn(move |request: hyper::Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(Peer(peer));
+            router.clone().oneshot(request)
+        });
+        let connection = open.watch(http.serve_connection(TokioIo::new(stream), answers));
+        let counted = service.metrics().connection();
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(%error, %peer, "the connection ended");
+            }
+            drop((place, counted));
+        });
+    }
+}
+
+fn http(connections: Connections) -> http1::Builder {
+    let (bytes, headers) = HEAD;
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(connections.header_timeout);
+    http.max_buf_size(bytes).max_headers(headers);
+    http
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(READING))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(READING))
+}

@@ -1,0 +1,208 @@
+//! The service: what a request passes before it is carried out, and how all of them end.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::http::HeaderMap;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use traceroute::{Error, ErrorCode, Results, Trace, Tracer, TracerBuilder};
+
+use crate::answer::Failure;
+use crate::gate::Gate;
+use crate::metrics::Metrics;
+use crate::policy::{Policy, Targets};
+use crate::query::{self, Asked};
+use crate::rate::{self, RateLimit};
+use crate::token::Token;
+
+/// What a service allows.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What clients have to show, except for `/health`.
+    pub token: Option<Token>,
+    /// Which targets may be traced.
+    pub policy: Policy,
+    /// Requests carried out at one time.
+    pub max_concurrent: usize,
+    /// Requests that wait for others to end.
+    pub max_queued: usize,
+    /// How long each waits at most.
+    pub max_queue_wait: Duration,
+    /// Requests a minute of one client, an IPv4 address or the /64 network of an IPv6 one.
+    pub client_rate: Option<NonZeroU32>,
+    /// Requests a minute for one target address.
+    pub target_rate: Option<NonZeroU32>,
+}
+
+impl Default for Options {
+    /// 256 requests at one time, 256 that wait for up to ten seconds, no token, no rates.
+    fn default() -> Self {
+        Self {
+            token: None,
+            policy: Policy::default(),
+            max_concurrent: 256,
+            max_queued: 256,
+            max_queue_wait: Duration::from_secs(10),
+            client_rate: None,
+            target_rate: None,
+        }
+    }
+}
+
+/// Where a probe would have to wait longer, no request is begun.
+const BACKLOG: Duration = Duration::from_secs(1);
+/// When it is worth to try again where nobody knows.
+const SOON: Duration = Duration::from_secs(1);
+
+/// The client's end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// How far the service is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Serving,
+    /// Those who ask now are refused.
+    Draining,
+    /// What is under way gives what it has learnt.
+    Stopping,
+}
+
+/// The service. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Service {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    tracer: Tracer,
+    token: Option<Token>,
+    client_rate: Option<RateLimit<IpAddr>>,
+    gate: Arc<Gate>,
+    metrics: Metrics,
+    stage: watch::Sender<Stage>,
+    started: Instant,
+}
+
+/// A request under way.
+pub(crate) struct Begun {
+    pub(crate) trace: Trace,
+    /// Of the query.
+    pub(crate) warnings: Vec<String>,
+    /// Its place among those that are carried out.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Service {
+    /// Opens the service's tracer, which `tracer` describes.
+    pub async fn open(options: Options, tracer: TracerBuilder) -> Result<Self, Error> {
+        let targets = Targets::new(options.policy, options.target_rate);
+        let tracer = tracer.target_policy(targets).build().await?;
+        let gate = Arc::new(Gate::new(options.max_concurrent, options.max_queued, options.max_queue_wait));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                metrics: Metrics::new(&tracer, &gate),
+                tracer,
+                token: options.token,
+                client_rate: options.client_rate.map(|rate| RateLimit::new("from one client", rate)),
+                gate,
+                stage: watch::Sender::new(Stage::Serving),
+                started: Instant::now(),
+            }),
+        })
+    }
+
+    /// Refuses all who ask from now on.
+    pub fn drain(&self) {
+        self.inner.gate.close();
+        self.enter(Stage::Draining);
+    }
+
+    /// Ends what is under way: those who wait get what was learnt.
+    pub fn stop(&self) {
+        self.drain();
+        self.enter(Stage::Stopping);
+    }
+
+    fn enter(&self, stage: Stage) {
+        self.inner.stage.send_if_modified(|current| {
+            let later = stage > *current;
+            *current = stage.max(*current);
+            later
+        });
+    }
+
+    /// Waits until what is under way has to end.
+    pub(crate) async fn stopping(&self) {
+        // The sender lives as long as this.
+        self.inner
+            .stage
+            .subscribe()
+            .wait_for(|stage| *stage == Stage::Stopping)
+            .await
+            .map(drop)
+            .unwrap_or_default();
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// The service's tracer.
+    #[must_use]
+    pub fn tracer(&self) -> &Tracer {
+        &self.inner.tracer
+    }
+
+    /// How long the service has been there.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.inner.started.elapsed()
+    }
+
+    /// Lets only those pass who show the token, if there is one.
+    pub(crate) fn authorise(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        if self.inner.token.as_ref().is_none_or(|token| token.is_shown_by(headers)) {
+            return Ok(());
+        }
+        let message = "a bearer token is required, as in \"Authorization: Bearer TOKEN\"";
+        Err(Failure::new(ErrorCode::Unauthorized, message))
+    }
+
+    /// Begins what a query asks for, if it may be.
+    pub(crate) async fn begin(&self, query: Option<&str>, peer: Option<Peer>) -> Result<Begun, Failure> {
+        if let (Some(limit), Some(Peer(peer))) = (&self.inner.client_rate, peer) {
+            limit.check(rate::client(peer.ip()))?;
+        }
+        let Asked { request, warnings } = query::parse(query.unwrap_or_default())
+            .map_err(|invalid| Failure::new(ErrorCode::InvalidRequest, invalid.to_string()))?;
+        let backlog = self.inner.tracer.stats().probe_backlog;
+        if backlog > BACKLOG {
+            let message = "more probes wait than may be sent within a second";
+            return Err(Failure::overloaded(message, backlog));
+        }
+        let permit = self.inner.gate.enter().await;
+        let permit = permit.map_err(|full| Failure::overloaded(full.to_string(), SOON))?;
+        Ok(Begun { trace: self.inner.tracer.start(request)?, warnings, _permit: permit })
+    }
+
+    /// Waits for the end of a request, which comes early if the service's does.
+    pub(crate) async fn finish(&self, begun: Begun) -> Result<Results, Failure> {
+        let Begun { trace, warnings, _permit } = begun;
+        let stopper = trace.stopper();
+        let mut finish = pin!(trace.finish());
+        let outcome = tokio::select! {
+            outcome = &mut finish => outcome,
+            () = self.stopping() => {
+                stopper.stop();
+                finish.await
+            }
+        };
+        let mut results = outcome?;
+        results.warnings.splice(0..0, warnings);
+        Ok(results)
+    }
+}
