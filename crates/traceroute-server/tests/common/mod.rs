@@ -1,0 +1,246 @@
+//! Running the service in a namespace, and asking it.
+#![allow(dead_code, clippy::unwrap_used, reason = "a module of tests; each file uses a part")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use traceroute_testnet::kernel::Namespace;
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_datadog-traceroute-server");
+/// The reference's port.
+const ADDRESS: &str = "127.0.0.1:3765";
+/// No answer takes longer in these networks, unless it is to.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The service, which is killed when this is dropped.
+pub(crate) struct Server<'a> {
+    namespace: &'a Namespace,
+    child: Child,
+    log: Arc<Log>,
+    reader: Option<JoinHandle<()>>,
+}
+
+/// What the service has written so far.
+#[derive(Default)]
+struct Log {
+    text: Mutex<String>,
+    grown: Condvar,
+}
+
+impl Log {
+    /// Waits until the log has a line with `part`.
+    #[track_caller]
+    fn wait_for(&self, part: &str) {
+        let text = self.text.lock().unwrap();
+        let missing = |text: &mut String| !text.contains(part);
+        let (text, result) = self.grown.wait_timeout_while(text, PATIENCE, missing).unwrap();
+        assert!(!result.timed_out(), "no {part:?} in the log: {text}");
+    }
+}
+
+impl<'a> Server<'a> {
+    /// Starts the service and waits until it listens.
+    #[track_caller]
+    pub(crate) fn start(namespace: &'a Namespace, arguments: &[&str]) -> Self {
+        let mut command = namespace.command(PROGRAM);
+        command.args(arguments);
+        Self::run(namespace, command)
+    }
+
+    /// The same, of a command that runs it.
+    #[track_caller]
+    pub(crate) fn run(namespace: &'a Namespace, mut command: Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = Arc::<Log>::default();
+        let writer = Arc::clone(&log);
+        let reader = thread::spawn(move || {
+            for line in lines {
+                *writer.text.lock().unwrap() += &(line.unwrap() + "\n");
+                writer.grown.notify_all();
+            }
+        });
+        log.wait_for("listening");
+        Self { namespace, child, log, reader: Some(reader) }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.log.text.lock().unwrap().clone()
+    }
+
+    /// Waits until the log has a line with `part`.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, part: &str) {
+        self.log.wait_for(part);
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn proc(&self) -> PathBuf {
+        format!("/proc/{}", self.pid()).into()
+    }
+
+    /// How many descriptors, and how many threads, it has.
+    pub(crate) fn resources(&self) -> (usize, usize) {
+        let count = |directory: &str| std::fs::read_dir(self.proc().join(directory)).unwrap().count();
+        (count("fd"), count("task"))
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end; its status, as a shell reports it, and its log.
+    pub(crate) fn wait(mut self) -> (i32, String) {
+        let status = self.child.wait().unwrap();
+        self.reader.take().unwrap().join().unwrap();
+        (status.code().or(status.signal().map(|signal| 128 + signal)).unwrap(), self.log())
+    }
+
+    /// A connection to it.
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = self.namespace.run(|| TcpStream::connect(ADDRESS)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &[])
+    }
+
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        Asked::on(self.connect(), method, path, headers).answer()
+    }
+}
+
+impl Drop for Server<'_> {
+    fn drop(&mut self) {
+        self.child.kill().unwrap_or_default();
+        self.child.wait().map(drop).unwrap_or_default();
+    }
+}
+
+/// A request that has been sent.
+pub(crate) struct Asked {
+    pub(crate) stream: TcpStream,
+    sent: Instant,
+}
+
+impl Asked {
+    /// Sends a request, after whose answer the connection ends.
+    pub(crate) fn on(mut stream: TcpStream, method: &str, path: &str, headers: &[(&str, &str)]) -> Self {
+        let headers: Vec<String> =
+            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {ADDRESS}\r\nconnection: close\r\n{}\r\n",
+            headers.concat()
+        );
+        let sent = Instant::now();
+        stream.write_all(head.as_bytes()).unwrap();
+        Self { stream, sent }
+    }
+
+    /// Reads the answer to its end.
+    #[track_caller]
+    pub(crate) fn answer(mut self) -> Answer {
+        let mut bytes = Vec::new();
+        self.stream.read_to_end(&mut bytes).unwrap();
+        Answer::parse(&String::from_utf8(bytes).unwrap(), self.sent.elapsed())
+    }
+}
+
+/// What was answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// With names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+    pub(crate) took: Duration,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn parse(text: &str, took: Duration) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap();
+        let headers = lines.filter_map(|line| line.split_once(": "));
+        let headers: Vec<_> = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
+        let mut answer = Self { status, headers, body: body.to_owned(), took };
+        if answer.header("transfer-encoding") == Some("chunked") {
+            answer.body = unchunked(body);
+        }
+        answer
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The result of a request that was carried out.
+    #[track_caller]
+    pub(crate) fn result(&self) -> Value {
+        assert_eq!((self.status, self.header("content-type")), (200, Some("application/json")), "{self:?}");
+        self.json()
+    }
+
+    /// Status, code and message of one that was not.
+    #[track_caller]
+    pub(crate) fn failure(&self) -> (u16, String, String) {
+        assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
+        assert!(self.body.ends_with("}\n"), "{self:?}");
+        let json = self.json();
+        let text = |key: &str| json[key].as_str().unwrap_or_else(|| panic!("no {key}: {self:?}")).to_owned();
+        (self.status, text("code"), text("message"))
+    }
+
+    /// The events of a stream: their names and data.
+    #[track_caller]
+    pub(crate) fn events(&self) -> Vec<(String, Value)> {
+        assert_eq!((self.status, self.header("content-type")), (200, Some("text/event-stream")), "{self:?}");
+        let told = self.body.split("\n\n").filter(|event| event.starts_with("event: "));
+        told.map(|event| {
+            let (name, data) = event.split_once('\n').unwrap();
+            let data = data.strip_prefix("data: ").unwrap_or_else(|| panic!("{event}"));
+            (name["event: ".len()..].to_owned(), serde_json::from_str(data).unwrap())
+        })
+        .collect()
+    }
+}
+
+/// The content of a chunked body (RFC 9112 section 7.1).
+#[track_caller]
+fn unchunked(mut body: &str) -> String {
+    let mut content = String::new();
+    loop {
+        let (length, rest) = body.split_once("\r\n").unwrap();
+        let length = usize::from_str_radix(length, 16).unwrap();
+        if length == 0 {
+            return content;
+        }
+        content += &rest[..length];
+        body = rest[length..].strip_prefix("\r\n").unwrap();
+    }
+}
+
+/// The addresses of the hops of a run.
+pub(crate) fn addresses(run: &Value) -> Vec<&str> {
+    run["hops"].as_array().unwrap().iter().map(|hop| hop["ip_address"].as_str().unwrap()).collect()
+}

@@ -1,0 +1,39 @@
+//! What the service may do.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::fs;
+
+use common::Server;
+use traceroute_testnet::kernel::Namespace;
+
+/// The number of `CAP_NET_RAW` as a set (capabilities(7)).
+const NET_RAW: u64 = 1 << 13;
+
+/// Every thread, since capabilities are a thread's; and what the service does still works, at a port that needed more.
+#[test]
+fn every_thread_keeps_the_capability_for_raw_sockets_and_no_other() {
+    let namespace = Namespace::new().unwrap();
+    let server = Server::start(&namespace, &["--addr", "127.0.0.1:3765"]);
+    let result = server.get("/traceroute?target=127.0.0.1&e2e-queries=1").result();
+    assert_eq!(result["traceroute"]["runs"].as_array().unwrap().len(), 3);
+    for thread in fs::read_dir(server.proc().join("task")).unwrap() {
+        let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            u64::from_str_radix(line.trim(), 16).unwrap()
+        };
+        for (set, capabilities) in [
+            ("CapEff:", NET_RAW),
+            ("CapPrm:", NET_RAW),
+            ("CapBnd:", NET_RAW),
+            ("CapInh:", 0),
+            ("CapAmb:", 0),
+            ("NoNewPrivs:", 1),
+        ] {
+            assert_eq!(field(set), capabilities, "{set} of {status}");
+        }
+    }
+}
