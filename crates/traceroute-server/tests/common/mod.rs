@@ -18,7 +18,7 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_datadog-traceroute-server")
 /// The reference's port.
 const ADDRESS: &str = "127.0.0.1:3765";
 /// No answer takes longer in these networks, unless it is to.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The service, which is killed when this is dropped.
 pub(crate) struct Server<'a> {
