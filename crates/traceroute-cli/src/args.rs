@@ -74,7 +74,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HOW", help_heading = heading::PATH, help = "adaptive or full patience",
           long_help = WAIT.meaning, default_value = WAIT.default, value_parser = WAITS, hide_possible_values = true)]
     wait: String,
-    #[arg(long, value_name = "MS", help_heading = heading::PATH, hide_short_help = true, help = SEND_DELAY.meaning,
+    #[arg(long, value_name = "MS", help_heading = heading::PATH, hide_short_help = true, help = SEND_DELAY.meaning, long_help = SEND_DELAY.meaning,
           default_value_t = SEND_DELAY.default, allow_negative_numbers = true, value_parser = number(&SEND_DELAY))]
     send_delay: i64,
 
@@ -102,14 +102,14 @@ pub(crate) struct Args {
           long_help = INTERFACE.meaning)]
     interface: Option<String>,
     #[arg(long, value_name = "PORT", help_heading = heading::PROBES, hide_short_help = true,
-          help = SOURCE_PORT.meaning, default_value_t = SOURCE_PORT.default, allow_negative_numbers = true,
+          help = SOURCE_PORT.meaning, long_help = SOURCE_PORT.meaning, default_value_t = SOURCE_PORT.default, allow_negative_numbers = true,
           value_parser = in_range(&SOURCE_PORT))]
     source_port: i64,
     #[arg(long, value_name = "N", help_heading = heading::PROBES, help = "Type of service, 0 to 255",
           long_help = TOS.meaning, default_value_t = TOS.default, allow_negative_numbers = true,
           value_parser = number(&TOS), overrides_with = "dscp")]
     tos: i64,
-    #[arg(long, value_name = "N", help_heading = heading::PROBES, hide_short_help = true, help = DSCP.meaning,
+    #[arg(long, value_name = "N", help_heading = heading::PROBES, hide_short_help = true, help = DSCP.meaning, long_help = DSCP.meaning,
           allow_negative_numbers = true, value_parser = number(&DSCP), overrides_with = "tos")]
     dscp: Option<i64>,
     #[arg(long, value_name = "BYTES", help_heading = heading::PROBES, help = "Length of the datagrams",

@@ -2,6 +2,7 @@
 
 mod advice;
 mod args;
+mod completion;
 mod examples;
 mod man;
 mod output;
@@ -12,7 +13,7 @@ use std::io::{self, ErrorKind, Write};
 use std::net::UdpSocket;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use traceroute::{Error, Request, Results, Tracer, TracerBuilder};
 use tracing::{Level, trace};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -41,10 +42,7 @@ fn main() -> ExitCode {
     match args.command {
         Some(Command::Version) => return finish(writeln!(io::stdout(), "{}", env!("VERSION_LINE"))),
         Some(Command::Completion { shell }) => {
-            return finish(write_whole(|script| {
-                clap_complete::generate(shell, &mut Args::command(), "datadog-traceroute", script);
-                Ok(())
-            }));
+            return finish(write_whole(|script| script.write_all(completion::script(shell).as_bytes())));
         }
         Some(Command::Man) => return finish(write_whole(|page| man::write(page))),
         None => {}

@@ -125,6 +125,21 @@ mod tests {
         }
     }
 
+    /// A flag is a paragraph with a tag and with text (man(7)).
+    #[test]
+    fn every_flag_has_text() {
+        let page = page();
+        let paragraphs: Vec<&str> = page.split(".TP\n").collect();
+        for flag in Args::command().get_arguments().filter(|flag| !flag.is_positional()) {
+            let name = flag.get_long().map(|long| format!("\\fB\\-\\-{}\\fR", long.replace('-', "\\-")));
+            let name = name.or_else(|| flag.get_short().map(|short| format!("\\fB\\-{short}\\fR")));
+            let name = name.expect("a flag has a name");
+            let tagged = |paragraph: &&&str| paragraph.lines().next().is_some_and(|tag| tag.contains(&name));
+            let paragraph = paragraphs.iter().find(tagged).unwrap_or_else(|| panic!("{name}: {page}"));
+            assert!(paragraph.lines().nth(1).is_some_and(|text| text.len() > 10), "{name}: {paragraph}");
+        }
+    }
+
     #[test]
     fn every_example_is_a_command_line() {
         for (line, _) in EXAMPLES {
