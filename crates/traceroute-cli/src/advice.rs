@@ -12,6 +12,10 @@ pub(crate) fn with_advice(error: &Error) -> String {
 
 fn advice(error: &Error) -> Option<&'static str> {
     match error {
+        Error::Resolve { reason, .. } if reason.ends_with("has no IPv4 address") => Some("try -6"),
+        Error::Resolve { reason, .. } if reason.ends_with("has no IPv6 address") => {
+            Some("try without -6 and --ipv6")
+        }
         Error::Resolve { .. } => Some("check the spelling and the name servers, or give an address"),
         Error::ResolvedTo { .. } => Some("check the name, or give an address"),
         Error::Trace(error) => reason(error),
@@ -32,12 +36,15 @@ fn reason(error: &TracerouteError) -> Option<&'static str> {
         TracerouteError::NoSourceAddress { .. } => {
             Some("`ip address` shows those that there are; trace an address of another family")
         }
-        TracerouteError::SendRejected { .. } => {
-            Some("`nft list ruleset` and `ip rule` show them; try another --proto or --port")
-        }
+        TracerouteError::SendRejected { .. } => Some(
+            "`ip route get ADDRESS`, `ip rule` and `nft list ruleset` show which; try another --proto or --port",
+        ),
         TracerouteError::Broadcast { .. } => Some("give the address of a host"),
         TracerouteError::SourceAddressGone { .. } | TracerouteError::CaptureEnded => {
             Some("this host's network has changed: try again")
+        }
+        TracerouteError::MessageTooLong { .. } => {
+            Some("give a smaller --size: `ip route get ADDRESS` shows the interface, `ip link` its MTU")
         }
         TracerouteError::HandshakeMissed { .. } => Some("try again, or --tcp-method syn"),
         TracerouteError::IdentitiesExhausted { .. } => Some("try again when other traces have ended"),
@@ -51,6 +58,16 @@ mod tests {
     use traceroute::{ConnectFailure, SackRefusal};
 
     use super::*;
+
+    #[test]
+    fn a_name_without_an_address_of_the_family_is_told_of_the_flag() {
+        let error = |family: &str| {
+            let reason = format!("it has no {family} address");
+            with_advice(&Error::Resolve { name: "six.test".into(), reason })
+        };
+        assert!(error("IPv4").ends_with("it has no IPv4 address; try -6"));
+        assert!(error("IPv6").ends_with("it has no IPv6 address; try without -6 and --ipv6"));
+    }
 
     #[test]
     fn advice_follows_the_reason_in_the_same_line() {

@@ -12,7 +12,9 @@ use traceroute::parameters::{
     PROTOCOL, REVERSE_DNS, SEND_DELAY, SIZE, SKIP_PRIVATE_HOPS, SOURCE, SOURCE_PORT, SOURCE_PUBLIC_IP,
     Switch, TARGET, TCP_METHOD, TIMEOUT, TOS, TRACEROUTE_QUERIES, WAIT, WINDOWS_DRIVER,
 };
-use traceroute::{Family, InvalidRequest, Protocol, Request, Results, Tracer, TracerBuilder};
+use traceroute::{
+    Error, Family, InvalidRequest, Protocol, Request, Results, Tracer, TracerBuilder, TracerouteError,
+};
 
 /// What the flags are about; help and man page have a section for each.
 pub(crate) mod heading {
@@ -309,17 +311,40 @@ impl Args {
         Err(InvalidRequest::Contradiction { what: format!("{} {first}", SOURCE_PORT.name), why })
     }
 
-    /// What to say if runs do not have the local ports that were asked for.
+    /// What to say if runs do not have the local ports that were asked for, each one of its own.
     pub(crate) fn other_ports(&self, results: &Results) -> Option<String> {
         let (first, last) = (self.source_port, self.source_port + self.traceroute_queries - 1);
-        let ports = || results.traceroute.runs.iter().flatten().map(|run| run.source.port);
-        if first == SOURCE_PORT.default || ports().all(|port| (first..=last).contains(&port.into())) {
+        let mut ports: Vec<u16> =
+            results.traceroute.runs.iter().flatten().map(|run| run.source.port).collect();
+        let runs = ports.len();
+        ports.sort_unstable();
+        ports.dedup();
+        let asked_for = |port: &u16| (first..=last).contains(&i64::from(*port));
+        if first == SOURCE_PORT.default || (ports.len() == runs && ports.iter().all(asked_for)) {
             return None;
         }
-        let mut ports: Vec<u16> = ports().collect();
-        ports.sort_unstable();
-        let had: Vec<String> = ports.iter().map(u16::to_string).collect();
-        Some(format!("not every local port from {first} to {last} was free: the runs had {}", had.join(", ")))
+        let among = match ports.as_slice() {
+            [port] => format!("{port} alone"),
+            [first, .., last] => format!("{} from {first} to {last}", ports.len()),
+            [] => return None,
+        };
+        Some(format!("not every local port from {first} to {last} was free: the runs had {among}"))
+    }
+
+    /// What to do about an error that follows from the local ports that were asked for.
+    pub(crate) fn advice_on_ports(&self, error: &Error) -> Option<String> {
+        let exhausted = match error {
+            Error::AllRunsFailed(errors) => {
+                errors.iter().any(|error| matches!(error, TracerouteError::IdentitiesExhausted { .. }))
+            }
+            _ => false,
+        };
+        (exhausted && self.source_port != SOURCE_PORT.default).then(|| {
+            format!(
+                "there are no more ports from --source-port {} on: begin lower; `ss -anp` shows who has them",
+                self.source_port
+            )
+        })
     }
 
     fn build(&self, target: &str) -> Result<Request, InvalidRequest> {

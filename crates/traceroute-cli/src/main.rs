@@ -77,7 +77,13 @@ fn main() -> ExitCode {
     };
     match outcome {
         Outcome::Complete(Ok(results)) => write(results, &mut live),
-        Outcome::Complete(Err(error)) => fail(&format!("failed to run traceroute: {}", with_advice(&error))),
+        Outcome::Complete(Err(error)) => {
+            let said = match args.advice_on_ports(&error) {
+                Some(advice) => format!("{error}; {advice}"),
+                None => with_advice(&error),
+            };
+            fail(&format!("failed to run traceroute: {said}"))
+        }
         Outcome::Interrupted(signal, outcome) => {
             if let Ok(results) = outcome {
                 report("interrupted: these results are incomplete");

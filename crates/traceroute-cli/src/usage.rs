@@ -22,10 +22,11 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
             } else {
                 format!("did you mean {suggestion}?")
             };
-            format!("unknown flag {argument}: {hint}")
+            let what = if argument.starts_with('-') { "flag" } else { "argument" };
+            format!("unknown {what} {argument}: {hint}")
         }
         ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_empty() => {
-            format!("a value is required for {argument}")
+            format!("a value is required for {argument}: --help says which")
         }
         ErrorKind::TooManyValues | ErrorKind::WrongNumberOfValues => {
             format!("unexpected value {:?} for {argument}", context(ContextKind::InvalidValue))

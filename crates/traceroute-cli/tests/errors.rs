@@ -166,8 +166,17 @@ fn the_local_ports_are_those_asked_for_or_it_is_said_that_they_are_not() {
     let _taken = namespace.run(|| UdpSocket::bind("127.0.0.1:40001")).unwrap();
     let report = understood(&namespace, &["--source-port", "40000", "-q3", "-Q0", "127.0.0.1"]);
     assert_eq!(ports(&report), [40_000, 40_002, 40_003]);
-    let warning = "not every local port from 40000 to 40002 was free: the runs had 40000, 40002, 40003";
+    let warning = "not every local port from 40000 to 40002 was free: the runs had 3 from 40000 to 40003";
     assert_eq!(report.0["warnings"], serde_json::json!([warning]));
+
+    // Where only one is left, the runs have it one after the other.
+    let _taken = namespace.run(|| [65_534, 65_535].map(|port| UdpSocket::bind(("127.0.0.1", port)).unwrap()));
+    let report = understood(&namespace, &["--source-port", "65533", "-q3", "-Q0", "127.0.0.1"]);
+    assert_eq!(ports(&report), [65_533; 3]);
+    let warning = "not every local port from 65533 to 65535 was free: the runs had 65533 alone";
+    assert_eq!(report.0["warnings"], serde_json::json!([warning]));
+    let outcome = trace(&namespace, &["--source-port", "65535", "-q1", "-Q0", "127.0.0.1"]);
+    outcome.error_naming(&["no more ports from --source-port 65535 on", "begin lower", "ss -anp"]);
 }
 
 #[test]
@@ -218,7 +227,7 @@ fn what_is_no_target_is_refused_with_the_reason() {
         ("256.0.0.1", "neither a name nor an IPv4 address"),
         ("2130706433", "neither a name nor an IPv4 address"),
         ("a b", "letters, digits"),
-        ("http://localhost/", "port"),
+        ("http://localhost/", "URL: give its host"),
         ("::g", "not an IPv6 address"),
         ("0.0.0.0", "unspecified"),
         ("::", "unspecified"),

@@ -56,7 +56,7 @@ fn a_failure_is_an_empty_address_and_a_warning() {
     let (outcome, asked) = trace_with("public-ip-none", |_| Reply::Status(404, "nothing here"));
     let report = outcome.report();
     assert_eq!(report.0["source"]["public_ip"], "");
-    let warning = "no public address: none of 5 providers told one";
+    let warning = "no public address: none of 5 providers told one: the answer is 404 Not Found";
     assert_eq!(report.0["warnings"], serde_json::json!([warning]));
     assert_eq!(asked, providers());
     assert!(outcome.took < Duration::from_secs(3), "{:?}", outcome.took);

@@ -155,6 +155,24 @@ impl Request {
         self.traceroute_queries
     }
 
+    /// Whether names are looked up.
+    #[must_use]
+    pub fn reverse_dns(&self) -> bool {
+        self.reverse_dns
+    }
+
+    /// Whether this host's public address is found out.
+    #[must_use]
+    pub fn source_public_ip(&self) -> bool {
+        self.source_public_ip
+    }
+
+    /// Whether hops with private addresses are blanked.
+    #[must_use]
+    pub fn skip_private_hops(&self) -> bool {
+        self.skip_private_hops
+    }
+
     /// The number of end-to-end probes.
     #[must_use]
     pub fn e2e_queries(&self) -> u16 {

@@ -42,6 +42,9 @@ enum HostText<'a> {
 }
 
 fn split(text: &str) -> Result<(HostText<'_>, Option<&str>), &'static str> {
+    if text.contains("://") {
+        return Err("it is a URL: give its host, or HOST:PORT");
+    }
     if let Some(rest) = text.strip_prefix('[') {
         let (address, rest) = rest.split_once(']').ok_or("the bracket is not closed")?;
         return match rest.strip_prefix(':') {

@@ -198,7 +198,9 @@ pub(crate) fn progress(picture: &Picture, elapsed: Duration, width: usize) -> Li
             picture.runs.len()
         )));
     }
-    if picture.ends.is_some() && all > 0 {
+    if let Some(what) = picture.waits_for() {
+        pieces.push(Span::plain(format!("{what}; Ctrl-C does without")));
+    } else if picture.ends.is_some() && all > 0 {
         let filled = (done * BAR).checked_div(all).unwrap_or(BAR).min(BAR);
         let bar = format!("[{}{}]", "#".repeat(filled), "-".repeat(BAR - filled));
         pieces.push(Span::plain(format!("end to end {bar} {done}/{all}")));

@@ -22,6 +22,10 @@ pub(crate) struct Picture {
     pub(crate) runs: Vec<RunPicture>,
     /// Whether there were to be runs, and the request ended before one of them had a result.
     pub(crate) none_begun: bool,
+    /// Whether names are looked up, and the public address.
+    looks_up: (bool, bool),
+    /// Whether hops with private addresses are hidden.
+    pub(crate) hides_private: bool,
     /// How many end-to-end probes there are to be.
     pub(crate) probes: usize,
     /// Their round trips, in the order in which they ended.
@@ -88,6 +92,8 @@ impl Picture {
             names: BTreeMap::new(),
             runs: (1..=request.traceroute_queries().into()).map(run).collect(),
             none_begun: false,
+            looks_up: (request.reverse_dns(), request.source_public_ip()),
+            hides_private: request.skip_private_hops(),
             probes: request.e2e_queries().into(),
             rtts: Vec::new(),
             probes_failed: 0,
@@ -181,6 +187,11 @@ impl Picture {
         Some(self.results.as_ref().map_or_else(|| Spread::of(counts), |results| results.hop_count))
     }
 
+    /// Whether some hop of those runs has answered.
+    pub(crate) fn has_answers(&self) -> bool {
+        self.results_of_runs().any(|(_, run)| run.hops.iter().any(|hop| hop.reachable))
+    }
+
     /// Of the probes that have ended.
     pub(crate) fn end_to_end(&self) -> EndToEnd {
         self.results.as_ref().map_or_else(|| EndToEnd::new(&self.rtts), |results| results.e2e.clone())
@@ -188,6 +199,18 @@ impl Picture {
 
     pub(crate) fn probes_ended(&self) -> usize {
         self.rtts.len() + self.probes_failed
+    }
+
+    /// What all that is left is to wait for, if so it is.
+    pub(crate) fn waits_for(&self) -> Option<&'static str> {
+        let traced =
+            self.ends.is_some() && self.runs_ended() == self.runs.len() && self.probes_ended() == self.probes;
+        let (names, public_ip) = self.looks_up;
+        match (names, public_ip && self.public_ip.is_empty()) {
+            (_, true) if traced => Some("looking up the public address"),
+            (true, _) if traced => Some("looking up names"),
+            _ => None,
+        }
     }
 
     pub(crate) fn last_probe(&self) -> Option<LastProbe> {

@@ -255,7 +255,7 @@ fn runs(numbers: &[usize]) -> String {
 
 fn summary(picture: &Picture) -> Vec<Span> {
     let mut summary = Vec::new();
-    if let Some(hops) = picture.hop_count() {
+    if let Some(hops) = picture.hop_count().filter(|_| picture.has_answers()) {
         #[expect(clippy::float_cmp, reason = "whole numbers")]
         let same = hops.min == hops.max;
         summary.push(Span::plain(match hops.max {
@@ -295,6 +295,10 @@ fn remarks(picture: &Picture, rows: &[Row]) -> Vec<Span> {
     let mut remarks = Vec::new();
     if cells.any(|cell| matches!(cell, Cell::Rtt { user: true, .. })) {
         let meaning = "u: by the program's clock, because a time stamp of the kernel's is missing";
+        remarks.push(Span::new(meaning, Style::Faint));
+    }
+    if picture.hides_private && rows.iter().any(|row| row.lost.is_some_and(|(lost, _)| lost > 0)) {
+        let meaning = "*: no answer, or a private address, which is not shown";
         remarks.push(Span::new(meaning, Style::Faint));
     }
     remarks

@@ -253,7 +253,9 @@ fn what_one_run_alone_was_told_is_said_with_its_number() {
 fn every_ending_is_said_in_words() {
     let ending = |run: RunResult| {
         let text = shown(&final_table(TARGET, &results(vec![run], &[])), 100);
-        text.lines().nth_back(1).expect("an ending").to_owned()
+        // What sums up begins with a number.
+        let lines = text.lines().filter(|line| !line.starts_with(|first: char| first.is_ascii_digit()));
+        lines.last().expect("an ending").to_owned()
     };
     let path = || vec![hop(1, "192.0.2.1", 1.0), silent(2)];
     let reached = || vec![silent(1), hop(2, TARGET, 1.0)];
@@ -277,6 +279,10 @@ fn every_ending_is_said_in_words() {
             "destination not reached within 2 hops, last answer from hop 1",
         ),
         (run("a", vec![silent(1), silent(2)], EndReason::MaxTtl), "no answer from any of 2 hops"),
+        (
+            run("a", vec![hop(6, TARGET, 1.0)], EndReason::Destination),
+            "destination reached at hop 6 or before: it is the first that was probed",
+        ),
         (run("a", vec![silent(5)], EndReason::MaxTtl), "no answer from hop 5"),
         (run("a", path(), EndReason::Interrupted), "interrupted, last answer from hop 1"),
         (run("a", vec![silent(1)], EndReason::Interrupted), "interrupted before any answer"),
@@ -447,6 +453,34 @@ hop  address                              loss     ms
 }
 
 #[test]
+fn what_is_waited_for_in_the_end_is_said() {
+    let request = Request::builder("target.test").traceroute_queries(1).e2e_queries(1).reverse_dns(true);
+    let mut picture = Picture::new(&request.source_public_ip(true).build().expect("valid"));
+    let at = |picture: &Picture| progress(picture, Duration::from_secs(1), 80).painted(false);
+    let finished = run("a", vec![hop(1, TARGET, 1.0)], EndReason::Destination);
+    feed(&mut picture, &[resolved(), TraceEvent::RunFinished { run: 0, result: finished }]);
+    assert!(at(&picture).starts_with("end to end ["), "{}", at(&picture));
+    picture.take(&TraceEvent::EndToEnd { probe: 0, rtt: None });
+    assert_eq!(at(&picture), "looking up the public address; Ctrl-C does without");
+    picture.take(&TraceEvent::PublicIp { address: [203, 0, 113, 7].into() });
+    assert_eq!(at(&picture), "looking up names; Ctrl-C does without");
+}
+
+#[test]
+fn that_private_hops_are_hidden_is_said_where_some_seem_silent() {
+    let remark = "*: no answer, or a private address, which is not shown\n";
+    let text = |hops: Vec<Hop>| {
+        let results = results(vec![run("a", hops, EndReason::Destination)], &[]);
+        let request = Request::builder(TARGET).traceroute_queries(1).e2e_queries(0).skip_private_hops(true);
+        let mut picture = Picture::new(&request.build().expect("valid"));
+        picture.complete(&results);
+        shown(&Table::of(&picture), 80)
+    };
+    assert!(text(vec![silent(1), hop(2, TARGET, 1.0)]).ends_with(remark));
+    assert!(!text(vec![hop(1, "192.0.2.1", 1.0), hop(2, TARGET, 1.0)]).contains(remark));
+}
+
+#[test]
 fn where_no_run_had_begun_it_is_said() {
     let mut picture = live(3, 2, &[resolved()]);
     picture.complete(&results(Vec::new(), &[]));
@@ -513,8 +547,17 @@ fn csv_has_a_row_for_each_run_and_hop() {
     assert_eq!(lines.len(), 1 + 3 * 4 + 1, "{text}");
     assert_eq!(lines.last(), Some(&""));
     assert!(lines.iter().take(13).all(|line| line.split(',').count() == 31), "{text}");
-    let start = "-test,target.test,udp,1,a,192.0.2.200,40000,203.0.113.7,192.0.2.9,33434,true,destination,,";
+    let start = "-test,target.test,udp,203.0.113.7,1,a,192.0.2.200,40000,192.0.2.9,33434,true,destination,,";
     let end = "4,3,0.25,10,11,12,1.5";
     assert_eq!(lines[1], format!("{start},1,192.0.2.1,,0.512,,,,,,,{end}"));
     assert_eq!(lines[3], format!("{start},3,,,,,,,,,,{end}"));
+}
+
+#[test]
+fn csv_has_a_row_for_the_probes_where_there_are_no_runs() {
+    let mut text = Vec::new();
+    super::csv::write(&results(Vec::new(), &[Some(1_000)]), &mut text).expect("memory does not fail");
+    let text = String::from_utf8(text).expect("text");
+    let rows: Vec<&str> = text.split("\r\n").skip(1).collect();
+    assert_eq!(rows, [format!("-test,192.0.2.9,udp,{}1,1,0,1,1,1,0", ",".repeat(21)).as_str(), ""]);
 }

@@ -56,6 +56,12 @@ pub(crate) fn interface(interface: &Interface) -> String {
 pub(crate) fn ending(run: &RunResult) -> String {
     let last_answer = run.hops.iter().rfind(|hop| hop.reachable);
     let mut text = match (run.end_reason, last_answer) {
+        (EndReason::Destination, _) if run.hops.len() == 1 && last_ttl(&run.hops) > 1 => {
+            format!(
+                "destination reached at hop {} or before: it is the first that was probed",
+                last_ttl(&run.hops)
+            )
+        }
         (EndReason::Destination, _) => format!("destination reached at hop {}", last_ttl(&run.hops)),
         (EndReason::DestinationTimeExceeded, _) => {
             format!("destination reached at hop {}, which says time exceeded only", last_ttl(&run.hops))

@@ -112,7 +112,8 @@ impl Servers {
         options.num_concurrent_reqs = usize::MAX;
         let mut request = DnsRequestOptions::default();
         request.recursion_desired = true;
-        request.use_edns = options.edns0;
+        // Many names are longer than the 512 bytes of RFC 1035: what does not fit may be lost without a word.
+        request.use_edns = true;
         request.edns_payload_len = options.edns_payload_len;
         let attempts = options.attempts;
         let context = Arc::new(PoolContext::new(options, TlsConfig::new()?));

@@ -82,14 +82,19 @@ impl PublicIp {
         // The system's certificates are read from files.
         let client = tokio::task::spawn_blocking(move || Client::new(sockets, resolver, &trust, &proxy));
         let client = client.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let mut reasons: Vec<String> = Vec::new();
         for provider in providers {
-            match timeout(*patience, ask_one(&client, provider)).await {
+            let reason = match timeout(*patience, ask_one(&client, provider)).await {
                 Ok(Ok(address)) => return Ok(address),
-                Ok(Err(error)) => debug!(provider, %error, "no address from this provider"),
-                Err(_) => debug!(provider, after = ?patience, "no address from this provider in time"),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {} ms", patience.as_millis()),
+            };
+            debug!(provider, reason, "no address from this provider");
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
             }
         }
-        Err(format!("none of {} providers told one", providers.len()))
+        Err(format!("none of {} providers told one: {}", providers.len(), reasons.join("; ")))
     }
 }
 
