@@ -49,7 +49,7 @@ several paths. Beside them end-to-end probes, up to a second apart, measure loss
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
-    pub(crate) command: Option<Command>,
+    command: Option<Command>,
     #[arg(value_name = "TARGET", help_heading = heading::PATH,
           help = "Name, address, HOST:PORT or [ADDRESS]:PORT",
           long_help = TARGET.meaning)]
@@ -172,6 +172,9 @@ pub(crate) struct Args {
           num_args = 0..=1, require_equals = true, default_value = "false", hide_default_value = true,
           default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) verbose: bool,
+    #[arg(short = 'V', long, help_heading = heading::OUTPUT, hide_short_help = true,
+          help = "Print version, commit and date of the source", long_help = "Print version, commit and date of the source")]
+    version: bool,
     #[arg(short, long, help_heading = heading::OUTPUT, action = ArgAction::Help, global = true,
           help = "Print help: -h briefly, --help in full")]
     help: Option<bool>,
@@ -273,6 +276,11 @@ impl Args {
     /// How the result is to be written.
     pub(crate) fn format(&self) -> Format {
         if self.json { Format::Json } else { self.format }
+    }
+
+    /// What to do instead of tracing, if anything.
+    pub(crate) fn wanted(&self) -> Option<Command> {
+        if self.version { Some(Command::Version) } else { self.command.clone() }
     }
 
     /// What to trace, if it was given.

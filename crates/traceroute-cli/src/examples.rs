@@ -54,6 +54,7 @@ pub(crate) const EXAMPLES: &[(&str, &str)] = &[
         "Use the kernel driver of Windows, and keep a log of every packet.",
     ),
     ("completion bash", "Completions for a shell: put them where it looks for them."),
+    ("--version", "What this is: version, commit and date."),
     ("--help", "Every flag in full."),
 ];
 

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Err(error) if error.use_stderr() => return fail(&usage::one_line(&error)),
         Err(help) => return finish(write!(io::stdout(), "{}", help.render())),
     };
-    match args.command {
+    match args.wanted() {
         Some(Command::Version) => return finish(writeln!(io::stdout(), "{}", env!("VERSION_LINE"))),
         Some(Command::Completion { shell }) => {
             return finish(write_whole(|script| script.write_all(completion::script(shell).as_bytes())));

@@ -147,7 +147,7 @@ mod tests {
                 line.split_whitespace().take_while(|word| !word.starts_with('>') && !word.starts_with("2>"));
             let parsed = Args::try_parse_from(["datadog-traceroute"].into_iter().chain(words));
             match parsed {
-                Ok(args) => assert!(args.command.is_some() || args.target().is_some(), "{line}"),
+                Ok(args) => assert!(args.wanted().is_some() || args.target().is_some(), "{line}"),
                 Err(error) => {
                     assert_eq!(error.kind(), clap::error::ErrorKind::DisplayHelp, "{line}: {error}");
                 }

@@ -395,9 +395,12 @@ fn assert_prints(outcome: &Outcome, parts: &[&str]) {
 
 #[test]
 fn version_is_one_line_with_version_commit_and_date() {
-    let outcome = trace(&Namespace::new().unwrap(), &["version"]);
-    assert_prints(&outcome, &["datadog-traceroute", env!("CARGO_PKG_VERSION"), "commit"]);
-    assert_eq!(outcome.stdout.lines().count(), 1, "{outcome:?}");
+    let namespace = Namespace::new().unwrap();
+    for arguments in [&["version"][..], &["--version"], &["-V"], &["--version", "127.0.0.1"]] {
+        let outcome = trace(&namespace, arguments);
+        assert_prints(&outcome, &["datadog-traceroute", env!("CARGO_PKG_VERSION"), "commit"]);
+        assert_eq!(outcome.stdout.lines().count(), 1, "{outcome:?}");
+    }
 }
 
 #[test]
