@@ -29,7 +29,7 @@ pub(crate) const OPENAPI: &str = "/openapi.json";
 pub(crate) const ALL: [&str; 5] = [TRACEROUTE, STREAM, HEALTH, METRICS, OPENAPI];
 
 impl Service {
-    /// What is answered at which path. Requests are to have their [`Peer`](crate::Peer) among their extensions: otherwise
+    /// What is answered at which path. Requests are to have their [`Peer`] among their extensions: otherwise
     /// nobody's rate is limited.
     pub fn router(&self) -> Router {
         let guarded = Router::new()
