@@ -1,4 +1,4 @@
-//! Puts version, commit and date of the source into the program.
+//! Puts version, commit and date of the source into a program.
 
 use std::env;
 use std::process::Command;
@@ -13,5 +13,5 @@ fn main() {
     let source = source.ok().filter(|output| output.status.success());
     let source = source.and_then(|output| String::from_utf8(output.stdout).ok());
     let source = source.unwrap_or_else(|| "commit unknown, build date unknown".into());
-    println!("cargo:rustc-env=VERSION_LINE=datadog-traceroute {version}, {}", source.trim());
+    println!("cargo:rustc-env=VERSION={version}, {}", source.trim());
 }

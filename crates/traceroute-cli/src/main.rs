@@ -40,7 +40,9 @@ fn main() -> ExitCode {
         Err(help) => return finish(write!(io::stdout(), "{}", help.render())),
     };
     match args.wanted() {
-        Some(Command::Version) => return finish(writeln!(io::stdout(), "{}", env!("VERSION_LINE"))),
+        Some(Command::Version) => {
+            return finish(writeln!(io::stdout(), "datadog-traceroute {}", env!("VERSION")));
+        }
         Some(Command::Completion { shell }) => {
             return finish(write_whole(|script| script.write_all(completion::script(shell).as_bytes())));
         }

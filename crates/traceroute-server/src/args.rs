@@ -27,87 +27,93 @@ const TOKEN: &str = "DATADOG_TRACEROUTE_TOKEN";
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "datadog-traceroute-server",
-    version,
+    version = env!("VERSION"),
     about = "Traces network paths for those who ask over HTTP",
     args_override_self = true,
     disable_help_flag = true,
+    disable_version_flag = true,
     max_term_width = 80,
-    after_help = "The environment variable DATADOG_TRACEROUTE_TOKEN is the token itself, instead of --token-file."
+    after_help = "\
+Each flag may be given as an environment variable, too: DATADOG_TRACEROUTE_ and its name in capitals, as \
+DATADOG_TRACEROUTE_MAX_CONCURRENT=16. The token itself may stand in DATADOG_TRACEROUTE_TOKEN, instead of --token-file."
 )]
 pub(crate) struct Args {
     /// Address to listen at; without a host all of both families
     #[arg(short, long, value_name = "HOST:PORT", default_value = ":3765", help_heading = heading::SERVICE,
-          env = "DATADOG_TRACEROUTE_ADDR")]
+          env = "DATADOG_TRACEROUTE_ADDR", hide_env = true)]
     addr: String,
     /// What is logged: error, warn, info, debug or trace
     #[arg(short, long, value_name = "LEVEL", default_value = "info", help_heading = heading::SERVICE,
-          env = "DATADOG_TRACEROUTE_LOG_LEVEL", ignore_case = true, hide_possible_values = true)]
+          env = "DATADOG_TRACEROUTE_LOG_LEVEL", hide_env = true, ignore_case = true, hide_possible_values = true)]
     log_level: LogLevel,
     /// How it is logged: text, or json, an object a line
     #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = heading::SERVICE,
-          env = "DATADOG_TRACEROUTE_LOG_FORMAT", ignore_case = true, hide_possible_values = true)]
+          env = "DATADOG_TRACEROUTE_LOG_FORMAT", hide_env = true, ignore_case = true, hide_possible_values = true)]
     log_format: LogFormat,
     /// Use the Windows kernel driver (no effect elsewhere)
-    #[arg(long, help_heading = heading::SERVICE, env = "DATADOG_TRACEROUTE_WINDOWS_DRIVER", num_args = 0..=1,
+    #[arg(long, help_heading = heading::SERVICE, env = "DATADOG_TRACEROUTE_WINDOWS_DRIVER", hide_env = true, num_args = 0..=1,
           require_equals = true, default_value = "false", hide_default_value = true,
           default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set,
           value_parser = |text: &str| WINDOWS_DRIVER.parse(text))]
     windows_driver: bool,
     /// After SIGTERM requests may go on for so long
     #[arg(long, value_name = "MS", default_value_t = 30_000, help_heading = heading::SERVICE,
-          env = "DATADOG_TRACEROUTE_SHUTDOWN_TIMEOUT", value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
+          env = "DATADOG_TRACEROUTE_SHUTDOWN_TIMEOUT", hide_env = true, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
     shutdown_timeout: u32,
+    /// Print version, commit and date of the source
+    #[arg(short = 'V', long, help_heading = heading::SERVICE, action = ArgAction::Version)]
+    version: Option<bool>,
     /// Print help
     #[arg(short, long, help_heading = heading::SERVICE, action = ArgAction::Help)]
     help: Option<bool>,
 
     /// Requests carried out at one time
     #[arg(long, value_name = "N", default_value_t = 256, help_heading = heading::LIMITS,
-          env = "DATADOG_TRACEROUTE_MAX_CONCURRENT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+          env = "DATADOG_TRACEROUTE_MAX_CONCURRENT", hide_env = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max_concurrent: u32,
     /// Requests that wait for others to end
     #[arg(long, value_name = "N", default_value_t = 256, help_heading = heading::LIMITS,
-          env = "DATADOG_TRACEROUTE_MAX_QUEUED", value_parser = clap::value_parser!(u32).range(0..=100_000))]
+          env = "DATADOG_TRACEROUTE_MAX_QUEUED", hide_env = true, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     max_queued: u32,
     /// How long each of them waits
     #[arg(long, value_name = "MS", default_value_t = 10_000, help_heading = heading::LIMITS,
-          env = "DATADOG_TRACEROUTE_MAX_QUEUE_WAIT", value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
+          env = "DATADOG_TRACEROUTE_MAX_QUEUE_WAIT", hide_env = true, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
     max_queue_wait: u32,
     /// Requests a minute from one client; 0 is no limit
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = heading::LIMITS,
-          env = "DATADOG_TRACEROUTE_CLIENT_RATE", value_parser = clap::value_parser!(u32).range(0..=6_000_000))]
+          env = "DATADOG_TRACEROUTE_CLIENT_RATE", hide_env = true, value_parser = clap::value_parser!(u32).range(0..=6_000_000))]
     client_rate: u32,
     /// Requests a minute for one target address; 0 is no limit
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = heading::LIMITS,
-          env = "DATADOG_TRACEROUTE_TARGET_RATE", value_parser = clap::value_parser!(u32).range(0..=6_000_000))]
+          env = "DATADOG_TRACEROUTE_TARGET_RATE", hide_env = true, value_parser = clap::value_parser!(u32).range(0..=6_000_000))]
     target_rate: u32,
     /// Probes a second of all requests together; 0 is no limit
     #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = heading::LIMITS,
-          env = "DATADOG_TRACEROUTE_PROBE_RATE", value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+          env = "DATADOG_TRACEROUTE_PROBE_RATE", hide_env = true, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
     probe_rate: u32,
     /// Connections at one time
     #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = heading::LIMITS,
-          env = "DATADOG_TRACEROUTE_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+          env = "DATADOG_TRACEROUTE_MAX_CONNECTIONS", hide_env = true, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections: u32,
     /// How long a client may take over the head of a request, or over none
     #[arg(long, value_name = "MS", default_value_t = 10_000, help_heading = heading::LIMITS,
-          env = "DATADOG_TRACEROUTE_HEADER_TIMEOUT", value_parser = clap::value_parser!(u32).range(1..=3_600_000))]
+          env = "DATADOG_TRACEROUTE_HEADER_TIMEOUT", hide_env = true, value_parser = clap::value_parser!(u32).range(1..=3_600_000))]
     header_timeout: u32,
 
     #[arg(long, help = "Trace only such targets: 10.0.0.0/8, [2001:db8::/32]:443, *:1-1023", value_name = "RULE", value_delimiter = ',', help_heading = heading::ACCESS, action = ArgAction::Append,
-          env = "DATADOG_TRACEROUTE_ALLOW")]
+          env = "DATADOG_TRACEROUTE_ALLOW", hide_env = true)]
     allow: Vec<Rule>,
     /// Trace no such targets, though they be allowed
     #[arg(long, value_name = "RULE", value_delimiter = ',', help_heading = heading::ACCESS, action = ArgAction::Append,
-          env = "DATADOG_TRACEROUTE_DENY")]
+          env = "DATADOG_TRACEROUTE_DENY", hide_env = true)]
     deny: Vec<Rule>,
     /// Trace link-local addresses and those of cloud metadata services
-    #[arg(long, help_heading = heading::ACCESS, env = "DATADOG_TRACEROUTE_NO_DEFAULT_DENY", num_args = 0..=1,
+    #[arg(long, help_heading = heading::ACCESS, env = "DATADOG_TRACEROUTE_NO_DEFAULT_DENY", hide_env = true, num_args = 0..=1,
           require_equals = true, default_value = "false", hide_default_value = true,
-          default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set)]
+          default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set, hide_possible_values = true)]
     no_default_deny: bool,
     /// File with the bearer token that clients have to show
-    #[arg(long, value_name = "PATH", help_heading = heading::ACCESS, env = "DATADOG_TRACEROUTE_TOKEN_FILE")]
+    #[arg(long, value_name = "PATH", help_heading = heading::ACCESS, env = "DATADOG_TRACEROUTE_TOKEN_FILE", hide_env = true)]
     token_file: Option<PathBuf>,
 }
 

@@ -38,7 +38,7 @@ fn run(settings: Settings) -> Result<(), String> {
     runtime.block_on(async {
         let service = Service::open(options, tracer).await.map_err(|error| error.to_string())?;
         let end = signals::first().map_err(|error| format!("cannot listen to signals: {error}"))?;
-        info!(address = bound, version = env!("CARGO_PKG_VERSION"), "listening");
+        info!(address = bound, version = env!("VERSION"), "listening");
         serve(listener, service, connections, end).await.map_err(|error| error.to_string())
     })?;
     info!("ended");
