@@ -145,7 +145,6 @@ impl Args {
     pub(crate) fn settings(self) -> Result<Settings, String> {
         let ms = |ms: u32| Duration::from_millis(ms.into());
         let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
-        let max_concurrent = count(self.max_concurrent);
         Ok(Settings {
             log: Log { level: self.log_level.into(), json: self.log_format == LogFormat::Json },
             options: Options {
@@ -155,7 +154,7 @@ impl Args {
                     deny: self.deny,
                     without_default_denials: self.no_default_deny,
                 },
-                max_concurrent,
+                max_concurrent: count(self.max_concurrent),
                 max_queued: count(self.max_queued),
                 max_queue_wait: ms(self.max_queue_wait),
                 client_rate: NonZeroU32::new(self.client_rate),
@@ -168,7 +167,8 @@ impl Args {
             },
             tracer: Tracer::builder().limits(Limits {
                 probes_per_second: NonZeroU32::new(self.probe_rate),
-                requests: max_concurrent,
+                // The service's gate limits them, and a request that was cancelled may take a moment to end.
+                requests: usize::MAX,
             }),
             address: self.addr,
         })
