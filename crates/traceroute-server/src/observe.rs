@@ -55,7 +55,7 @@ impl Drop for Observed {
         let Self { path, ref query, status, .. } = *self;
         let took = self.started.elapsed();
         self.service.metrics().answered(path, status, took);
-        let ms = format_args!("{:.3}", took.as_secs_f64() * 1e3);
+        let ms = (took.as_secs_f64() * 1e6).round() / 1e3;
         let _entered = self.span.enter();
         match status {
             500.. => warn!(path, query, status, ms, "failed"),
