@@ -13,6 +13,7 @@ mod names;
 pub(crate) mod private;
 mod public_ip;
 mod sockets;
+mod socks;
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};

@@ -25,6 +25,7 @@ use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 
 use super::sockets::Sockets;
+use super::socks;
 use crate::resolve::Resolver;
 
 /// How long an address is tried before the next one is too (RFC 8305 section 8).
@@ -44,14 +45,14 @@ pub enum Trust {
 #[derive(Clone, Debug, Default)]
 pub enum Proxy {
     /// The one of the environment variables `HTTPS_PROXY` and `ALL_PROXY`, except for what `NO_PROXY` names, in upper or lower
-    /// case; without them that of the system's settings on macOS and Windows. SOCKS proxies are not supported.
+    /// case; without them that of the system's settings on macOS and Windows.
     #[default]
     System,
     /// None.
     None,
     /// This one.
     Through {
-        /// Its URL, `http://` or `https://`, with name and password if it wants them.
+        /// Its URL, `http://`, `https://` or `socks5://`, with name and password if it wants them.
         url: String,
         /// For what it is not used, as in `NO_PROXY`.
         except: String,
@@ -206,7 +207,7 @@ impl Client {
         Ok(Box::new(self.tls.connect(name, way).await?))
     }
 
-    /// A way to a host through a proxy (RFC 9110 section 9.3.6).
+    /// A way to a host through a proxy: by CONNECT (RFC 9110 section 9.3.6), or by SOCKS.
     async fn tunnel(&self, proxy: &Intercept, host: &str, port: u16) -> Result<Box<dyn Stream>, Failure> {
         let url = proxy.uri();
         let by = url.host().ok_or_else(|| Failure::refused("the proxy's URL names no host"))?;
@@ -216,7 +217,15 @@ impl Client {
                 let way = self.connect(by, url.port_u16().unwrap_or(443), |_| true).await?;
                 self.secure(by, way).await?
             }
-            _ => return Err(Failure::refused(format!("{url} is no HTTP proxy"))),
+            Some("socks5" | "socks5h") => {
+                let way = self.connect(by, url.port_u16().unwrap_or(1080), |_| true).await?;
+                let to =
+                    Uri::builder().scheme("https").authority(format!("{host}:{port}")).path_and_query("/");
+                let to = to.build().map_err(Failure::refused)?;
+                let connected = socks::connect(way, url, proxy.raw_auth(), to).await;
+                return connected.map_err(|reason| Failure::Transport(reason.into()));
+            }
+            _ => return Err(Failure::refused(format!("{url} is no proxy that can be gone through"))),
         };
         let authority = format!("{host}:{port}");
         let mut request = Request::connect(&authority).header(HOST, &authority);

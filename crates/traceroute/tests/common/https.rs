@@ -190,6 +190,61 @@ fn tunnel(client: TcpStream, seen: &Mutex<Vec<String>>, to: &dyn Fn() -> TcpStre
     io::copy(&mut from_server, &mut client).map(|_| ())
 }
 
+/// A SOCKS proxy (RFC 1928) that connects to one server, whatever it is asked for, those who know the password (RFC 1929).
+pub(crate) struct SocksProxy {
+    pub(crate) address: SocketAddr,
+    /// What was asked for: a name and a port.
+    asked: Arc<Mutex<Vec<(String, u16)>>>,
+}
+
+impl SocksProxy {
+    pub(crate) fn serve(listener: TcpListener, to: SocketAddr) -> Self {
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        thread::spawn(move || {
+            for connection in listener.incoming() {
+                let (connection, seen) = (connection.unwrap(), Arc::clone(&seen));
+                thread::spawn(move || socks(connection, &seen, to).unwrap_or_default());
+            }
+        });
+        Self { address, asked }
+    }
+
+    pub(crate) fn asked(&self) -> Vec<(String, u16)> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+fn socks(mut client: TcpStream, asked: &Mutex<Vec<(String, u16)>>, to: SocketAddr) -> io::Result<()> {
+    // Version 5, one method: name and password.
+    expect(&mut client, &[5, 1, 2])?;
+    client.write_all(&[5, 2])?;
+    expect(&mut client, b"\x01\x04user\x06secret")?;
+    client.write_all(&[1, 0])?;
+    // Connect, to a name.
+    let mut head = [0; 5];
+    client.read_exact(&mut head)?;
+    assert_eq!(head[..4], [5, 1, 0, 3]);
+    let mut name = vec![0; usize::from(head[4]) + 2];
+    client.read_exact(&mut name)?;
+    let port = u16::from_be_bytes([name[name.len() - 2], name[name.len() - 1]]);
+    name.truncate(name.len() - 2);
+    asked.lock().unwrap().push((String::from_utf8(name).unwrap(), port));
+    let server = TcpStream::connect(to)?;
+    client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
+    let (mut from_client, mut to_server, mut from_server) =
+        (client.try_clone()?, server.try_clone()?, server);
+    thread::spawn(move || io::copy(&mut from_client, &mut to_server).unwrap_or_default());
+    io::copy(&mut from_server, &mut client).map(|_| ())
+}
+
+fn expect(stream: &mut impl Read, expected: &[u8]) -> io::Result<()> {
+    let mut read = vec![0; expected.len()];
+    stream.read_exact(&mut read)?;
+    if read == expected { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
 fn read_head(stream: &mut impl BufRead) -> io::Result<String> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {

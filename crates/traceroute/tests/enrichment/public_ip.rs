@@ -8,7 +8,7 @@ use traceroute::{Protocol, Proxy, PublicIpOptions, Request, Tracer, Trust};
 use traceroute_testnet::kernel::Chain;
 use traceroute_testnet::sim::Topology;
 
-use crate::https::{Authority, HttpProxy, HttpsServer, Reply, header};
+use crate::https::{Authority, HttpProxy, HttpsServer, Reply, SocksProxy, header};
 use crate::lab::{Lab, one_run};
 use crate::nobody::RefusingTcp;
 
@@ -195,10 +195,30 @@ async fn a_proxy_is_gone_through_except_for_what_is_excepted() {
 
     // What cannot be gone through is not gone around.
     let options = PublicIpOptions {
-        proxy: Proxy::Through { url: "socks5://127.0.0.1:1".into(), except: String::new() },
+        proxy: Proxy::Through { url: "socks4://127.0.0.1:1".into(), except: String::new() },
         ..asking(&authority, &[server.url()])
     };
     assert_eq!(public_ip(options).await.0, "");
+}
+
+#[tokio::test]
+async fn a_socks_proxy_is_gone_through_with_name_and_password() {
+    let authority = Authority::new();
+    let server = HttpsServer::start(&authority, WELL);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let proxy = SocksProxy::serve(listener, server.address);
+    let through = |credentials: &str| PublicIpOptions {
+        proxy: Proxy::Through {
+            url: format!("socks5://{credentials}@{}", proxy.address),
+            except: String::new(),
+        },
+        ..asking(&authority, &["https://provider.test".to_owned()])
+    };
+    assert_eq!(public_ip(through("user:secret")).await.0, ADDRESS);
+    // It resolves the name, which nobody else knows.
+    assert_eq!(proxy.asked(), [("provider.test".to_owned(), 443)]);
+    assert_eq!(server.hosts(), ["provider.test"]);
+    assert_eq!(public_ip(through("user:wrong")).await.0, "");
 }
 
 /// The provider can only be reached from inside of the namespace that is traced in.
