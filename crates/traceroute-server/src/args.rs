@@ -167,7 +167,7 @@ impl Args {
             },
             tracer: Tracer::builder().limits(Limits {
                 probes_per_second: NonZeroU32::new(self.probe_rate),
-                // The service's gate limits them, and a request that was cancelled may take a moment to end.
+                // The service's own limit is exact: the tracer counts those of clients that have gone for a moment longer.
                 requests: usize::MAX,
             }),
             address: self.addr,

@@ -6,10 +6,11 @@
 //! ```
 //!
 //! One [`Tracer`](traceroute::Tracer) serves all requests. What a request may not do it is told in the reference's form, a code
-//! and a message, before anything is sent to its target. A client that goes away takes its request along: hyper drops what
-//! answers it, and dropping a trace ends it.
+//! and a message, before anything is sent to its target. A client that goes away, or closes its side of the
+//! connection, takes its request along: what answers it is dropped, and dropping a trace ends it.
 
 mod answer;
+mod client;
 mod gate;
 mod health;
 mod metrics;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
+use crate::client::Client;
 use crate::service::{Peer, Service};
 
 /// What connections may take.
@@ -136,13 +138,17 @@ async fn accept_all(
         }
         // An IPv4 client of a socket for both families is written as one of IPv6.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let router = router.clone();
-        let answers = service_fn(move |request: hyper::Request<Incoming>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(Peer(peer));
-            router.clone().oneshot(request)
+        let client = Client::new(stream);
+        let answers = service_fn({
+            let (client, router) = (client.clone(), router.clone());
+            move |request: hyper::Request<Incoming>| {
+                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(Peer(peer));
+                let answer = router.clone().oneshot(request);
+                client.clone().unless_gone(answer.map(|Ok(answer)| answer))
+            }
         });
-        let connection = open.watch(http.serve_connection(TokioIo::new(stream), answers));
+        let connection = open.watch(http.serve_connection(TokioIo::new(client), answers));
         let counted = service.metrics().connection();
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -158,6 +164,8 @@ fn http(connections: Connections) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(connections.header_timeout);
     http.max_buf_size(bytes).max_headers(headers);
+    // Otherwise hyper keeps back what is known at once from who closes its side after asking.
+    http.half_close(Client::NOTICES_THE_END);
     http
 }
 

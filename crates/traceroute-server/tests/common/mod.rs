@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use serde_json::Value;
 use traceroute_testnet::kernel::Namespace;
 
@@ -243,4 +243,126 @@ fn unchunked(mut body: &str) -> String {
 /// The addresses of the hops of a run.
 pub(crate) fn addresses(run: &Value) -> Vec<&str> {
     run["hops"].as_array().unwrap().iter().map(|hop| hop["ip_address"].as_str().unwrap()).collect()
+}
+
+/// Nothing that is to happen by itself takes longer.
+const SOON: Duration = Duration::from_secs(10);
+/// How often somebody looks whether it has happened.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Lets this process open as many descriptors as it may allow itself: both ends of connections are not in one process, but
+/// thousands of one end are.
+pub(crate) fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+}
+
+impl Server<'_> {
+    /// So many connections to it.
+    pub(crate) fn connections(&self, count: usize) -> Vec<TcpStream> {
+        let connect = || (0..count).map(|_| TcpStream::connect(ADDRESS).unwrap()).collect::<Vec<_>>();
+        let streams = self.namespace.run(connect);
+        for stream in &streams {
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
+        streams
+    }
+
+    /// Sends the head of a request, on a connection that stays open after its answer.
+    pub(crate) fn send(&self, path: &str) -> TcpStream {
+        let mut stream = self.connect();
+        stream.write_all(head(path).as_bytes()).unwrap();
+        stream
+    }
+
+    /// A client that reads no answer, and has asked until the service could not write any more and so did not read.
+    pub(crate) fn deaf_client(&self) -> TcpStream {
+        let mut stream = self.connect();
+        stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+        let heads = head("/openapi.json").repeat(100);
+        let ending = loop {
+            if let Err(error) = stream.write_all(heads.as_bytes()) {
+                break error;
+            }
+        };
+        assert_eq!(ending.kind(), std::io::ErrorKind::WouldBlock, "{ending}");
+        stream
+    }
+
+    /// The value of one of its metrics.
+    #[track_caller]
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let text = self.get("/metrics").body;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or_else(|| panic!("no {name}: {text}"))
+    }
+
+    /// Waits until one of its metrics is as it should be.
+    #[track_caller]
+    pub(crate) fn await_metric(&self, name: &str, wanted: impl Fn(u64) -> bool) {
+        self.await_value(name, || self.metric(name), |value| wanted(*value));
+    }
+
+    /// Waits until it has as many descriptors and threads as it had.
+    #[track_caller]
+    pub(crate) fn await_resources(&self, before: (usize, usize)) {
+        self.await_value("descriptors and threads", || self.resources(), |now| *now == before);
+    }
+
+    #[track_caller]
+    fn await_value<T: std::fmt::Debug>(
+        &self,
+        what: &str,
+        value: impl Fn() -> T,
+        wanted: impl Fn(&T) -> bool,
+    ) {
+        let started = Instant::now();
+        loop {
+            let now = value();
+            if wanted(&now) {
+                return;
+            }
+            if started.elapsed() > SOON {
+                let log: Vec<_> =
+                    self.log().lines().filter(|line| !line.contains("/metrics")).map(str::to_owned).collect();
+                panic!("{what} stay {now:?}: {log:#?}");
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Its memory in KiB that no other process has a part of.
+    pub(crate) fn private_memory(&self) -> u64 {
+        let text = std::fs::read_to_string(self.proc().join("smaps_rollup")).unwrap();
+        let lines = text.lines().filter_map(|line| line.strip_prefix("Private_"));
+        lines.map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()).sum()
+    }
+}
+
+/// The head of a request after whose answer the connection stays open.
+pub(crate) fn head(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: {ADDRESS}\r\n\r\n")
+}
+
+/// What is read until the connection ends or is reset.
+pub(crate) fn read_to_end(mut stream: &TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => panic!("{error}: {bytes:?}"),
+        _ => bytes,
+    }
+}
+
+/// The next answer on a connection that stays open.
+#[track_caller]
+pub(crate) fn next_answer(reader: &mut BufReader<TcpStream>) -> Answer {
+    let started = Instant::now();
+    let mut text = String::new();
+    while !text.ends_with("\r\n\r\n") {
+        assert_ne!(reader.read_line(&mut text).unwrap(), 0, "the connection ended: {text:?}");
+    }
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.unwrap_or_else(|| panic!("no length: {text}")).parse().unwrap()];
+    reader.read_exact(&mut body).unwrap();
+    Answer::parse(&(text + &String::from_utf8(body).unwrap()), started.elapsed())
 }
