@@ -91,7 +91,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = heading::LIMITS,
           env = "DATADOG_TRACEROUTE_PROBE_RATE", hide_env = true, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
     probe_rate: u32,
-    /// Connections at one time
+    /// Connections at one time; half of `ulimit -n` at most
     #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = heading::LIMITS,
           env = "DATADOG_TRACEROUTE_MAX_CONNECTIONS", hide_env = true, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections: u32,

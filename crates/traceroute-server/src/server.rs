@@ -118,7 +118,11 @@ async fn accept_all(
     open: &GracefulShutdown,
 ) {
     let (http, router) = (http(connections), service.router());
-    let places = Arc::new(Semaphore::new(connections.max.clamp(1, Semaphore::MAX_PERMITS)));
+    let most = most_connections(connections.max);
+    if most < connections.max {
+        warn!(connections = most, "no more are accepted at one time; `ulimit -n` shows and raises the limit");
+    }
+    let places = Arc::new(Semaphore::new(most));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
@@ -157,6 +161,19 @@ async fn accept_all(
             drop((place, counted));
         });
     }
+}
+
+/// How many connections there may be where so many are wanted: half of the descriptors are for probes, lest clients who do
+/// nothing keep the others from tracing.
+fn most_connections(wanted: usize) -> usize {
+    #[cfg(target_os = "linux")]
+    let wanted = {
+        // The tracer has raised it as far as it may be.
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let half = limit.and_then(|limit| usize::try_from(limit / 2).ok());
+        wanted.min(half.unwrap_or(usize::MAX))
+    };
+    wanted.clamp(1, Semaphore::MAX_PERMITS)
 }
 
 fn http(connections: Connections) -> http1::Builder {
