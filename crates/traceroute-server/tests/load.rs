@@ -1,0 +1,176 @@
+//! A service with more to do than it may, or than one would expect.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Answer, Asked, Server, addresses, raise_descriptor_limit};
+use traceroute_testnet::kernel::Chain;
+
+const AT_ONCE: usize = 1000;
+/// The figure is 50 ms, which `cargo xtask bench` measures.
+const AT_ONCE_REFUSED: Duration = Duration::from_secs(1);
+
+/// Sends the request so many times at once.
+fn ask(server: &Server<'_>, count: usize, path: &str) -> Vec<Asked> {
+    let streams = server.connections(count);
+    streams.into_iter().map(|stream| Asked::on(stream, "GET", path, &[])).collect()
+}
+
+/// Reads each answer when it comes.
+fn answers(asked: Vec<Asked>) -> Vec<Answer> {
+    let readers: Vec<_> = asked.into_iter().map(|asked| thread::spawn(|| asked.answer())).collect();
+    readers.into_iter().map(|reader| reader.join().unwrap()).collect()
+}
+
+/// The path through all routers of the chain.
+fn routers() -> Vec<String> {
+    (0..8).map(|link| format!("10.71.{link}.2")).collect()
+}
+
+/// A request that lasts as long as its time-out, since it asks only the target and that is silent.
+fn lasting(chain: &Chain, ms: u32) -> String {
+    let (target, hop) = (chain.target().addresses().v4, chain.routers() + 1);
+    format!(
+        "/traceroute?target={target}&traceroute-queries=1&e2e-queries=0&first-ttl={hop}&max-ttl={hop}&timeout={ms}"
+    )
+}
+
+#[track_caller]
+fn assert_overloaded(answer: &Answer, reason: &str) {
+    let (status, code, message) = answer.failure();
+    assert_eq!((status, code.as_str()), (503, "OVERLOADED"), "{answer:?}");
+    assert!(message.contains(reason), "{answer:?}");
+    let seconds = answer.header("retry-after").and_then(|seconds| seconds.parse().ok());
+    assert!(seconds.is_some_and(|seconds: u32| seconds > 0), "{answer:?}");
+}
+
+/// Twice, so that what a round leaves behind would show.
+#[test]
+fn a_thousand_requests_at_once_are_all_right_and_leave_nothing_behind() {
+    raise_descriptor_limit();
+    let chain = Chain::builder().build().unwrap();
+    let server = Server::start(chain.client(), &["--max-concurrent", "1000", "--max-queued", "0"]);
+    let before = server.resources();
+    let target = chain.target().addresses().v4.to_string();
+    let expected: Vec<String> = routers().into_iter().chain([target.clone()]).collect();
+    let round = || {
+        for protocol in ["udp", "icmp", "tcp"] {
+            let path =
+                format!("/traceroute?target={target}&protocol={protocol}&traceroute-queries=1&e2e-queries=0");
+            for asked in ask(&server, AT_ONCE, &path) {
+                let result = asked.answer().result();
+                let run = &result["traceroute"]["runs"][0];
+                assert_eq!(addresses(run), expected, "{protocol}");
+            }
+            server.await_resources(before);
+        }
+        server.private_memory()
+    };
+    let (first, second) = (round(), round());
+    assert!(second < first * 5 / 4, "{first} KiB after the first round, {second} KiB after the second");
+    assert_eq!(server.metric("traceroute_capture_drops_total"), 0);
+}
+
+#[test]
+fn of_a_thousand_at_once_those_beyond_the_limit_are_refused_at_once_and_the_others_not_affected() {
+    raise_descriptor_limit();
+    let chain = Chain::builder().build().unwrap();
+    chain.target().blackhole().unwrap();
+    let server = Server::start(chain.client(), &["--max-concurrent", "10", "--max-queued", "0"]);
+    let before = server.resources();
+    let target = chain.target().addresses().v4;
+    // Eight routers and two silent hops; the answer to the last is waited for until long after all others are refused.
+    let path =
+        format!("/traceroute?target={target}&traceroute-queries=1&e2e-queries=0&max-ttl=10&timeout=5000");
+    let carried_out = ask(&server, 10, &path);
+    server.await_metric("traceroute_requests_in_flight", |requests| requests == 10);
+    for asked in ask(&server, AT_ONCE - 10, &path) {
+        let answer = asked.answer();
+        assert_overloaded(&answer, "10 requests are under way and 0 wait");
+        assert!(answer.took < AT_ONCE_REFUSED, "{answer:?}");
+    }
+    assert_eq!(server.metric("traceroute_requests_in_flight"), 10, "nobody was to end before");
+    let expected: Vec<String> = routers().into_iter().chain([String::new(), String::new()]).collect();
+    for asked in carried_out {
+        let result = asked.answer().result();
+        let run = &result["traceroute"]["runs"][0];
+        assert_eq!(
+            (addresses(run), &run["end_reason"]),
+            (expected.iter().map(String::as_str).collect(), &"max_ttl".into())
+        );
+    }
+    server.await_resources(before);
+}
+
+#[test]
+fn those_who_wait_are_served_in_their_order_and_no_more_than_may_wait() {
+    let chain = Chain::builder().routers(1).build().unwrap();
+    chain.target().blackhole().unwrap();
+    let server = Server::start(chain.client(), &["--max-concurrent", "1", "--max-queued", "3"]);
+    let path = lasting(&chain, 700);
+    let mut asked = Vec::new();
+    for (waiting, id) in ["first", "second", "third", "fourth"].into_iter().enumerate() {
+        asked.push(Asked::on(server.connect(), "GET", &path, &[("x-request-id", id)]));
+        let (name, count) = match waiting {
+            0 => ("traceroute_requests_in_flight", 1),
+            _ => ("traceroute_requests_queued", u64::try_from(waiting).unwrap()),
+        };
+        server.await_metric(name, |requests| requests == count);
+    }
+    let refused = server.get(&path);
+    assert_overloaded(&refused, "1 requests are under way and 3 wait");
+    assert!(refused.took < AT_ONCE_REFUSED, "{refused:?}");
+    for answer in answers(asked) {
+        answer.result();
+    }
+    let log = server.log();
+    let places = ["id=first", "id=second", "id=third", "id=fourth"].map(|id| log.find(id).unwrap());
+    assert!(places.is_sorted(), "{log}");
+}
+
+#[test]
+fn who_has_waited_too_long_is_refused() {
+    let chain = Chain::builder().routers(1).build().unwrap();
+    chain.target().blackhole().unwrap();
+    let arguments = ["--max-concurrent", "1", "--max-queue-wait", "300"];
+    let server = Server::start(chain.client(), &arguments);
+    let carried_out = ask(&server, 1, &lasting(&chain, 4000));
+    server.await_metric("traceroute_requests_in_flight", |requests| requests == 1);
+    let refused = server.get(&lasting(&chain, 1000));
+    assert_overloaded(&refused, "1 requests were under way for 300 ms");
+    assert!(refused.took >= Duration::from_millis(300), "{refused:?}");
+    assert!(refused.took < Duration::from_millis(300) + AT_ONCE_REFUSED, "{refused:?}");
+    assert_eq!(server.metric("traceroute_requests_queued"), 0);
+    answers(carried_out)[0].result();
+}
+
+/// Ten probes a second, and requests of one each: of those that come at once each waits a tenth of a second longer than the one
+/// before it.
+#[test]
+fn where_probes_would_wait_for_more_than_a_second_requests_are_refused() {
+    let chain = Chain::builder().routers(1).build().unwrap();
+    chain.target().blackhole().unwrap();
+    let server = Server::start(chain.client(), &["--probe-rate", "10"]);
+    let carried_out = ask(&server, 40, &lasting(&chain, 1000));
+    // Those that wait are all requests but the one whose probe is next, and those that have theirs on its way for a second.
+    let (mut refused, started) = (Vec::new(), Instant::now());
+    while refused.is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(1), "nobody is refused: {}", server.log());
+        refused = answers(ask(&server, 1, &lasting(&chain, 1000)));
+        refused.retain(|answer| answer.status != 200);
+    }
+    let (accepted, others) =
+        answers(carried_out).into_iter().partition::<Vec<_>, _>(|answer| answer.status == 200);
+    assert!(accepted.len() > 10, "{} accepted", accepted.len());
+    for answer in &accepted {
+        answer.result();
+    }
+    for answer in refused.into_iter().chain(others) {
+        assert_overloaded(&answer, "more probes wait than may be sent within a second");
+        assert!(answer.took < AT_ONCE_REFUSED, "{answer:?}");
+    }
+}
