@@ -29,8 +29,7 @@ impl Client {
     /// Waits until the client has closed its side. One that still wants to read cannot be told from one that has gone before
     /// something is sent to it.
     ///
-    /// Hyper notices the end only of a connection from which it would read: with a body that nobody wants, or a further request,
-    /// in front of the end it does not.
+    /// Hyper by itself does not notice the end behind a further request.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(crate) async fn gone(self) {
         // Of what is registered with the kernel only the end belongs to this interest. An error says that the runtime ends.

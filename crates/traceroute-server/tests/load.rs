@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,9 @@ use traceroute_testnet::kernel::Chain;
 const AT_ONCE: usize = 1000;
 /// The figure is 50 ms, which `cargo xtask bench` measures.
 const AT_ONCE_REFUSED: Duration = Duration::from_secs(1);
+
+/// Held by a test whose thousand requests would be in another one's time.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Sends the request so many times at once.
 fn ask(server: &Server<'_>, count: usize, path: &str) -> Vec<Asked> {
@@ -51,6 +55,7 @@ fn assert_overloaded(answer: &Answer, reason: &str) {
 /// Twice, so that what a round leaves behind would show.
 #[test]
 fn a_thousand_requests_at_once_are_all_right_and_leave_nothing_behind() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     raise_descriptor_limit();
     let chain = Chain::builder().build().unwrap();
     let server = Server::start(chain.client(), &["--max-concurrent", "1000", "--max-queued", "0"]);
@@ -71,12 +76,15 @@ fn a_thousand_requests_at_once_are_all_right_and_leave_nothing_behind() {
         server.private_memory()
     };
     let (first, second) = (round(), round());
-    assert!(second < first * 5 / 4, "{first} KiB after the first round, {second} KiB after the second");
+    // How many were there at one moment differs, and with it what the allocator keeps; 20 KiB of each request would be twice
+    // as much.
+    assert!(second < first * 3 / 2, "{first} KiB after the first round, {second} KiB after the second");
     assert_eq!(server.metric("traceroute_capture_drops_total"), 0);
 }
 
 #[test]
 fn of_a_thousand_at_once_those_beyond_the_limit_are_refused_at_once_and_the_others_not_affected() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     raise_descriptor_limit();
     let chain = Chain::builder().build().unwrap();
     chain.target().blackhole().unwrap();
