@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
+#[path = "common/forms.rs"]
+mod forms;
 #[path = "common/ordered_json.rs"]
 mod ordered_json;
 
@@ -14,29 +16,10 @@ use std::fs;
 use std::net::UdpSocket;
 
 use common::{Outcome, Scratch, addresses, hops, program, program_with_files, start, trace};
+use forms::{assert_notation, assert_same_form};
 use ordered_json::Json;
 use traceroute_testnet::AddressPlan;
 use traceroute_testnet::kernel::{Chain, Namespace, Reject, TcpServer};
-
-/// The keys that ours adds (section 1.7 of the contract).
-const ADDITIVE: [&str; 16] = [
-    "warnings",
-    "reached",
-    "end_reason",
-    "port_state",
-    "method",
-    "mode",
-    "late",
-    "duplicates",
-    "capture_drops",
-    "send_errors",
-    "unreachable",
-    "mtu",
-    "mpls",
-    "interface",
-    "nat",
-    "rtt_source",
-];
 
 /// What the reference did with a command line.
 struct Golden {
@@ -76,10 +59,7 @@ impl Golden {
         let name = self.name;
         assert_eq!((ours.status, ours.stderr.trim()), (Some(self.status), self.stderr.as_str()), "{name}");
         assert_layout(&ours.stdout);
-        let stripped = Json::parse(&ours.stdout).without(&|key| ADDITIVE.contains(&key));
-        let (ours, theirs) = (by_form(stripped).render(), by_form(Json::parse(&self.output())).render());
-        let difference = ours.lines().zip(theirs.lines()).find(|(a, b)| a != b);
-        assert_eq!(ours, theirs, "{name}: the first difference is {difference:?}");
+        assert_same_form(name, Json::parse(&ours.stdout), Json::parse(&self.output()));
     }
 }
 
@@ -93,46 +73,7 @@ fn read(name: &str, extension: &str) -> String {
 fn assert_layout(output: &str) {
     let json = Json::parse(output);
     assert_eq!(output, json.render());
-    json.map(&|place, leaf| {
-        if let Json::Plain(number) = &leaf
-            && let Ok(value) = number.parse::<f64>()
-        {
-            assert!(is_shortest(number, value), "{place}: {number}");
-        }
-        leaf
-    });
-}
-
-/// Whether a number is in its shortest form, as a double or, for the loss, as a single.
-fn is_shortest(text: &str, value: f64) -> bool {
-    let single: f32 = text.parse().unwrap();
-    // Rust's own form has no exponent. All our numbers are between 1e-6 and 1e21, or zero.
-    text == format!("{value}") || text == format!("{single}")
-}
-
-/// The same output with ids, local ports and times replaced by words for what they are.
-fn by_form(json: Json) -> Json {
-    json.map(&|place, leaf| {
-        let key = place.rsplit('.').next().unwrap();
-        let is_time = matches!(place, "e2e_probe.rtts" | "e2e_probe.jitter" | "traceroute.runs.hops.rtt")
-            || place.starts_with("e2e_probe.rtt.");
-        match leaf {
-            Json::Text(id) if ["test_run_id", "run_id"].contains(&key) => {
-                let form = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-                assert!(id.len() == 22 && id.chars().all(form), "{place}: {id}");
-                Json::Text("id".into())
-            }
-            Json::Plain(port) if place == "traceroute.runs.source.port" => {
-                assert_ne!(port.parse::<u16>().unwrap(), 0, "{place}");
-                Json::Plain("port".into())
-            }
-            Json::Plain(time) if is_time && time != "0" && time != "null" => {
-                assert!(time.parse::<f64>().unwrap() > 0.0, "{place}: {time}");
-                Json::Plain("time".into())
-            }
-            leaf => leaf,
-        }
-    })
+    assert_notation(json);
 }
 
 /// Replays command lines in one namespace, all at once, and compares.

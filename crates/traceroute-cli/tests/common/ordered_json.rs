@@ -1,5 +1,5 @@
 //! JSON with the order of its keys and the notation of its numbers.
-#![allow(clippy::unwrap_used, reason = "a module of tests")]
+#![allow(dead_code, clippy::unwrap_used, reason = "a module of tests; each file uses a part")]
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -41,6 +41,24 @@ impl Json {
                 text.extend(["\"", key, "\": "]);
                 value.render_into(text, depth + 1);
             }),
+        }
+    }
+
+    /// On one line without white space, and a newline at the end.
+    pub(crate) fn render_compact(&self) -> String {
+        self.compact() + "\n"
+    }
+
+    fn compact(&self) -> String {
+        let joined = |items: Vec<String>| items.join(",");
+        match self {
+            Self::Plain(word) => word.clone(),
+            Self::Text(inner) => format!("\"{inner}\""),
+            Self::List(items) => format!("[{}]", joined(items.iter().map(Self::compact).collect())),
+            Self::Object(pairs) => {
+                let pair = |(key, value): &(String, Self)| format!("\"{key}\":{}", value.compact());
+                format!("{{{}}}", joined(pairs.iter().map(pair).collect()))
+            }
         }
     }
 
