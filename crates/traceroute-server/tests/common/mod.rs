@@ -1,8 +1,9 @@
 //! Running the service in a namespace, and asking it.
 #![allow(dead_code, clippy::unwrap_used, reason = "a module of tests; each file uses a part")]
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use serde_json::Value;
-use traceroute_testnet::kernel::Namespace;
+use traceroute_core::Direction;
+use traceroute_testnet::CapturedPacket;
+use traceroute_testnet::kernel::{Chain, Namespace};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_datadog-traceroute-server");
 /// The reference's port.
@@ -93,7 +96,7 @@ impl<'a> Server<'a> {
 
     /// How many descriptors, and how many threads, it has.
     pub(crate) fn resources(&self) -> (usize, usize) {
-        let count = |directory: &str| std::fs::read_dir(self.proc().join(directory)).unwrap().count();
+        let count = |directory: &str| fs::read_dir(self.proc().join(directory)).unwrap().count();
         (count("fd"), count("task"))
     }
 
@@ -131,6 +134,33 @@ impl Drop for Server<'_> {
     }
 }
 
+/// A command that runs the service in `namespace` with other files in the place of some of the system's.
+pub(crate) fn with_files(namespace: &Namespace, files: &[(&str, &str)], arguments: &[&str]) -> Command {
+    let mut command = namespace.command("unshare");
+    command.args(["--mount", "sh", "-euc"]);
+    let mounts = files
+        .iter()
+        .fold(String::new(), |script, (ours, place)| script + &format!("mount --bind {ours} {place}; "));
+    command.arg(mounts + "exec \"$0\" \"$@\"").arg(PROGRAM).args(arguments);
+    command
+}
+
+/// Status and standard error of a service that is not to start.
+#[track_caller]
+pub(crate) fn refusal(mut command: Command) -> (Option<i32>, String) {
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    // Line by line: one that did start would not come to an end.
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    for line in stderr.lines() {
+        said += &(line.unwrap() + "\n");
+        if said.contains("listening") {
+            child.kill().unwrap();
+        }
+    }
+    (child.wait().unwrap().code(), said)
+}
+
 /// A request that has been sent.
 pub(crate) struct Asked {
     pub(crate) stream: TcpStream,
@@ -158,6 +188,18 @@ impl Asked {
         self.stream.read_to_end(&mut bytes).unwrap();
         Answer::parse(&String::from_utf8(bytes).unwrap(), self.sent.elapsed())
     }
+}
+
+/// Reads the head of a stream and its first event, byte by byte: what follows is left.
+#[track_caller]
+pub(crate) fn first_event(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    while text.matches("\n\n").count() == 0 {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error}: {text}"));
+        text.push(char::from(byte[0]));
+    }
+    text
 }
 
 /// What was answered.
@@ -365,4 +407,49 @@ pub(crate) fn next_answer(reader: &mut BufReader<TcpStream>) -> Answer {
     let mut body = vec![0; length.unwrap_or_else(|| panic!("no length: {text}")).parse().unwrap()];
     reader.read_exact(&mut body).unwrap();
     Answer::parse(&(text + &String::from_utf8(body).unwrap()), started.elapsed())
+}
+
+/// The addresses of routers and target, of the family of `target`.
+pub(crate) fn path(chain: &Chain, target: IpAddr) -> Vec<String> {
+    let routers = (1..=chain.routers()).map(|i| chain.router(i));
+    routers.chain([chain.target()]).map(|node| node.addresses().of_family(target).to_string()).collect()
+}
+
+/// Where captured packets went that left, except for those that IPv6 sends to its neighbours by itself.
+pub(crate) fn sent_to(packets: &[CapturedPacket]) -> Vec<IpAddr> {
+    let sent = packets.iter().filter(|packet| packet.direction == Direction::Sent);
+    sent.map(|packet| destination(&packet.datagram)).filter(|address| !address.is_multicast()).collect()
+}
+
+/// The destination of a datagram (RFC 791 section 3.1, RFC 8200 section 3).
+pub(crate) fn destination(datagram: &[u8]) -> IpAddr {
+    if datagram[0] >> 4 == 4 {
+        IpAddr::from(*datagram[16..].first_chunk::<4>().unwrap())
+    } else {
+        IpAddr::from(*datagram[24..].first_chunk::<16>().unwrap())
+    }
+}
+
+/// A directory that vanishes with this value.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new(name: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("traceroute-server-{name}-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        Self(directory)
+    }
+
+    /// Writes a file and returns its path.
+    pub(crate) fn write(&self, name: &str, content: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap_or_default();
+    }
 }
