@@ -7,6 +7,7 @@ use std::net::{IpAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -435,7 +436,11 @@ pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
     pub(crate) fn new(name: &str) -> Self {
-        let directory = std::env::temp_dir().join(format!("traceroute-server-{name}-{}", std::process::id()));
+        /// Tests of one process run at one time.
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let directory = format!("traceroute-server-{name}-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(directory);
         fs::create_dir_all(&directory).unwrap();
         Self(directory)
     }
