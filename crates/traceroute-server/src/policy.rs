@@ -78,7 +78,8 @@ impl Policy {
     /// Whether `port` of a target may be probed, or the target by probes without one.
     pub(crate) fn check(&self, target: IpAddr, port: Option<u16>) -> Result<(), Denied> {
         let target = target.to_canonical();
-        let meant: Vec<IpAddr> = [target].into_iter().chain(embedded(target).map(IpAddr::V4)).collect();
+        let meant: Vec<IpAddr> =
+            [target].into_iter().chain(embedded(target).into_iter().map(IpAddr::V4)).collect();
         if !self.without_default_denials
             && let Some((_, what)) = DEFAULT_DENIALS.iter().find(|(network, _)| {
                 network
@@ -101,26 +102,29 @@ impl Policy {
 }
 
 /// The IPv4 address that translators and tunnels on the way would make of an IPv6 one: IPv4-compatible (RFC 4291 section 2.5.5.1),
-/// NAT64 (RFC 6052 section 2.1, RFC 8215), 6to4 (RFC 3056 section 2), Teredo (RFC 4380 section 4).
-fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
-    let IpAddr::V6(address) = address else { return None };
+/// NAT64 (RFC 6052 section 2.1), 6to4 (RFC 3056 section 2), Teredo (RFC 4380 section 4). With a network's own NAT64 (RFC 8215) it
+/// depends on the length of its prefix, which nobody else knows, and may be any of several.
+fn embedded(address: IpAddr) -> Vec<Ipv4Addr> {
+    let IpAddr::V6(address) = address else { return Vec::new() };
+    let octets = address.octets();
     let segments = address.segments();
     let at =
         |place: usize| Ipv4Addr::from_bits(u32::from(segments[place]) << 16 | u32::from(segments[place + 1]));
     let last = at(6);
     let among =
         |network: &str| network.parse().is_ok_and(|network: IpNet| network.contains(&IpAddr::V6(address)));
-    if among("::/96") && !address.is_loopback() && address != Ipv6Addr::UNSPECIFIED
-        || among("64:ff9b::/96")
-        || among("64:ff9b:1::/48")
-    {
-        Some(last)
+    if among("::/96") && !address.is_loopback() && address != Ipv6Addr::UNSPECIFIED || among("64:ff9b::/96") {
+        vec![last]
+    } else if among("64:ff9b:1::/48") {
+        // RFC 6052 section 2.2: octet 8 is always zero.
+        let places = [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]];
+        places.map(|places| Ipv4Addr::from(places.map(|place: usize| octets[place]))).into()
     } else if among("2002::/16") {
-        Some(at(1))
+        vec![at(1)]
     } else if among("2001::/32") {
-        Some(Ipv4Addr::from_bits(!last.to_bits()))
+        vec![Ipv4Addr::from_bits(!last.to_bits())]
     } else {
-        None
+        Vec::new()
     }
 }
 
@@ -220,12 +224,15 @@ mod tests {
         texts.iter().map(|text| text.parse().expect("a rule")).collect()
     }
 
-    const DISGUISES: [&str; 7] = [
+    const DISGUISES: [&str; 10] = [
         "169.254.169.254",
         "::ffff:169.254.169.254",
         "::169.254.169.254",
         "64:ff9b::169.254.169.254",
         "64:ff9b:1:2:3:4:169.254.169.254",
+        "64:ff9b:1:a9fe:a9:fe00::",
+        "64:ff9b:1:2a9:fe:a9fe::",
+        "64:ff9b:1:2:a9:fea9:fe00::",
         "2002:a9fe:a9fe::1",
         "2001::5601:5601",
     ];

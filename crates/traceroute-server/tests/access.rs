@@ -111,7 +111,7 @@ fn tokens_that_cannot_be_meant_are_refused_at_the_start() {
 
 /// What is denied by default, as it may be written. Without this service's refusal the routes of a chain's client lead all of
 /// them out.
-const DENIED: [&str; 16] = [
+const DENIED: [&str; 17] = [
     "169.254.169.254",
     "169.254.0.1",
     "100.100.100.200",
@@ -123,6 +123,7 @@ const DENIED: [&str; 16] = [
     "[::ffff:169.254.169.254]:80",
     "64:ff9b::169.254.169.254",
     "64:ff9b:1::169.254.169.254",
+    "64:ff9b:1:a9fe:a9:fe00::",
     "2002:a9fe:a9fe::1",
     "2001::5601:5601",
     "fe80::1%25right",
