@@ -24,6 +24,7 @@ mod routes;
 mod server;
 mod service;
 mod stream;
+mod system;
 mod token;
 
 pub use policy::{InvalidRule, Policy, Rule};

@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 
 use crate::client::Client;
 use crate::service::{Peer, Service};
+use crate::system;
 
 /// What connections may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +74,7 @@ fn bind(address: SocketAddr) -> io::Result<StdListener> {
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    // Elsewhere it would let another program listen at the same address.
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
+    system::bind_again(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
@@ -166,14 +165,9 @@ async fn accept_all(
 /// How many connections there may be where so many are wanted: half of the descriptors are for probes, lest clients who do
 /// nothing keep the others from tracing.
 fn most_connections(wanted: usize) -> usize {
-    #[cfg(target_os = "linux")]
-    let wanted = {
-        // The tracer has raised it as far as it may be.
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let half = limit.and_then(|limit| usize::try_from(limit / 2).ok());
-        wanted.min(half.unwrap_or(usize::MAX))
-    };
-    wanted.clamp(1, Semaphore::MAX_PERMITS)
+    // The tracer has raised the limit as far as it may be.
+    let half = system::descriptors().map_or(usize::MAX, |limit| limit / 2);
+    wanted.min(half).clamp(1, Semaphore::MAX_PERMITS)
 }
 
 fn http(connections: Connections) -> http1::Builder {
@@ -189,7 +183,6 @@ fn http(connections: Connections) -> http1::Builder {
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(READING))?;
+    system::give_up_who_does_not_read(&socket, READING)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(READING))
 }

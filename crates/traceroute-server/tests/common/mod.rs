@@ -7,7 +7,7 @@ use std::net::{IpAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -37,6 +37,8 @@ pub(crate) struct Server<'a> {
 struct Log {
     text: Mutex<String>,
     grown: Condvar,
+    /// Whether there will be no more.
+    ended: AtomicBool,
 }
 
 impl Log {
@@ -44,9 +46,9 @@ impl Log {
     #[track_caller]
     fn wait_for(&self, part: &str) {
         let text = self.text.lock().unwrap();
-        let missing = |text: &mut String| !text.contains(part);
-        let (text, result) = self.grown.wait_timeout_while(text, PATIENCE, missing).unwrap();
-        assert!(!result.timed_out(), "no {part:?} in the log: {text}");
+        let missing = |text: &mut String| !text.contains(part) && !self.ended.load(Ordering::Relaxed);
+        let (text, _) = self.grown.wait_timeout_while(text, PATIENCE, missing).unwrap();
+        assert!(text.contains(part), "no {part:?} in the log: {text}");
     }
 }
 
@@ -72,6 +74,10 @@ impl<'a> Server<'a> {
                 *writer.text.lock().unwrap() += &(line.unwrap() + "\n");
                 writer.grown.notify_all();
             }
+            // Under the lock, so that nobody who has just looked misses it.
+            let _text = writer.text.lock().unwrap();
+            writer.ended.store(true, Ordering::Relaxed);
+            writer.grown.notify_all();
         });
         log.wait_for("listening");
         Self { namespace, child, log, reader: Some(reader) }
