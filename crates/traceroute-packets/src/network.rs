@@ -51,6 +51,16 @@ pub struct NetworkOptions {
     pub first_port: Option<NonZeroU16>,
     /// Where nonces come from; the operating system if `None`.
     pub entropy: Option<Entropy>,
+    pub(crate) prepared: Option<platform::Prepared>,
+}
+
+impl NetworkOptions {
+    /// Does beforehand, in the namespace chosen by now and without a runtime, what more privileges than the packet I/O needs
+    /// make better: on Linux a capture's buffer may exceed `net.core.rmem_max` with `CAP_NET_ADMIN`.
+    pub fn prepare(&mut self) -> Result<(), TracerouteError> {
+        self.prepared = Some(platform::prepare(self.namespace.as_deref())?);
+        Ok(())
+    }
 }
 
 impl Network {

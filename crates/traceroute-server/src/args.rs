@@ -79,6 +79,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MS", default_value_t = 10_000, help_heading = heading::LIMITS,
           env = "DATADOG_TRACEROUTE_MAX_QUEUE_WAIT", hide_env = true, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
     max_queue_wait: u32,
+    /// How long a request may go on; then what it has learnt is its answer
+    #[arg(long, value_name = "MS", default_value_t = 3_600_000, help_heading = heading::LIMITS,
+          env = "DATADOG_TRACEROUTE_MAX_DURATION", hide_env = true,
+          value_parser = clap::value_parser!(u32).range(1..=86_400_000))]
+    max_duration: u32,
     /// Requests a minute from one client; 0 is no limit
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = heading::LIMITS,
           env = "DATADOG_TRACEROUTE_CLIENT_RATE", hide_env = true, value_parser = clap::value_parser!(u32).range(0..=6_000_000))]
@@ -157,6 +162,7 @@ impl Args {
                 max_concurrent: count(self.max_concurrent),
                 max_queued: count(self.max_queued),
                 max_queue_wait: ms(self.max_queue_wait),
+                max_duration: ms(self.max_duration),
                 client_rate: NonZeroU32::new(self.client_rate),
                 target_rate: NonZeroU32::new(self.target_rate),
             },

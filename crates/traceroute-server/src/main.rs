@@ -31,7 +31,8 @@ fn run(settings: Settings) -> Result<(), String> {
     log::begin(log);
     let listener = listen(&address).map_err(|error| format!("cannot listen at {address}: {error}"))?;
     let bound = listener.local_addr().map_or(address, |bound| bound.to_string());
-    // Before there are other threads, and after what may need more: a port below 1024, a file with a token.
+    let tracer = tracer.prepare().map_err(|error| error.to_string())?;
+    // Before there are other threads, and after what may need more: a port below 1024, a file with a token, a large buffer.
     keep_only_what_tracing_needs().map_err(|error| format!("cannot give up privileges: {error}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("{error}; `ulimit -n` shows and raises the limit"))?;

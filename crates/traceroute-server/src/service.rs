@@ -4,11 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use traceroute::{Error, ErrorCode, Results, Trace, Tracer, TracerBuilder};
+use tokio::time::{Instant, sleep_until};
+use traceroute::{Error, ErrorCode, Results, Trace, TraceEvent, Tracer, TracerBuilder};
 
 use crate::answer::Failure;
 use crate::gate::Gate;
@@ -31,6 +32,8 @@ pub struct Options {
     pub max_queued: usize,
     /// How long each waits at most.
     pub max_queue_wait: Duration,
+    /// How long a request may go on. What it has learnt by then is its answer.
+    pub max_duration: Duration,
     /// Requests a minute of one client, an IPv4 address or the /64 network of an IPv6 one.
     pub client_rate: Option<NonZeroU32>,
     /// Requests a minute for one target address.
@@ -38,7 +41,7 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// 256 requests at one time, 256 that wait for up to ten seconds, no token, no rates.
+    /// 256 requests at one time, of an hour at most, 256 that wait for up to ten seconds, no token, no rates.
     fn default() -> Self {
         Self {
             token: None,
@@ -46,6 +49,7 @@ impl Default for Options {
             max_concurrent: 256,
             max_queued: 256,
             max_queue_wait: Duration::from_secs(10),
+            max_duration: Duration::from_hours(1),
             client_rate: None,
             target_rate: None,
         }
@@ -83,6 +87,7 @@ struct Inner {
     token: Option<Token>,
     client_rate: Option<RateLimit<IpAddr>>,
     gate: Arc<Gate>,
+    max_duration: Duration,
     metrics: Metrics,
     stage: watch::Sender<Stage>,
     started: Instant,
@@ -90,9 +95,11 @@ struct Inner {
 
 /// A request under way.
 pub(crate) struct Begun {
-    pub(crate) trace: Trace,
+    trace: Trace,
     /// Of the query.
-    pub(crate) warnings: Vec<String>,
+    warnings: Vec<String>,
+    /// When it has to end.
+    ends: Instant,
     /// Its place among those that are carried out.
     _permit: OwnedSemaphorePermit,
 }
@@ -110,6 +117,7 @@ impl Service {
                 token: options.token,
                 client_rate: options.client_rate.map(|rate| RateLimit::new("from one client", rate)),
                 gate,
+                max_duration: options.max_duration,
                 stage: watch::Sender::new(Stage::Serving),
                 started: Instant::now(),
             }),
@@ -134,18 +142,6 @@ impl Service {
             *current = stage.max(*current);
             later
         });
-    }
-
-    /// Waits until what is under way has to end.
-    pub(crate) async fn stopping(&self) {
-        // The sender lives as long as this.
-        self.inner
-            .stage
-            .subscribe()
-            .wait_for(|stage| *stage == Stage::Stopping)
-            .await
-            .map(drop)
-            .unwrap_or_default();
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -186,23 +182,60 @@ impl Service {
         }
         let permit = self.inner.gate.enter().await;
         let permit = permit.map_err(|full| Failure::overloaded(full.to_string(), SOON))?;
-        Ok(Begun { trace: self.inner.tracer.start(request)?, warnings, _permit: permit })
+        let trace = self.inner.tracer.start(request)?;
+        Ok(Begun { trace, warnings, ends: Instant::now() + self.inner.max_duration, _permit: permit })
     }
 
-    /// Waits for the end of a request, which comes early if the service's does.
+    /// What happens next in a request, until it ends.
+    pub(crate) async fn next_event(&self, begun: &mut Begun) -> Option<TraceEvent> {
+        let stopper = begun.trace.stopper();
+        tokio::select! {
+            biased;
+            event = begun.trace.next_event() => event,
+            () = self.time_is_up(begun.ends) => {
+                stopper.stop();
+                begun.trace.next_event().await
+            }
+        }
+    }
+
+    /// Waits for the end of a request.
     pub(crate) async fn finish(&self, begun: Begun) -> Result<Results, Failure> {
-        let Begun { trace, warnings, _permit } = begun;
+        let Begun { trace, mut warnings, ends, _permit } = begun;
         let stopper = trace.stopper();
         let mut finish = pin!(trace.finish());
         let outcome = tokio::select! {
             outcome = &mut finish => outcome,
-            () = self.stopping() => {
+            () = self.time_is_up(ends) => {
                 stopper.stop();
                 finish.await
             }
         };
+        if ends <= Instant::now() {
+            let longest = self.inner.max_duration.as_millis();
+            warnings.push(format!(
+                "the request was ended after {longest} ms, which is the longest that is allowed"
+            ));
+        }
         let mut results = outcome?;
         results.warnings.splice(0..0, warnings);
         Ok(results)
+    }
+
+    /// Waits until a request has to end: by its own time, or with the service.
+    async fn time_is_up(&self, ends: Instant) {
+        let mut stage = self.inner.stage.subscribe();
+        tokio::select! {
+            () = sleep_until(ends) => {}
+            // The sender lives as long as this.
+            _ = stage.wait_for(|stage| *stage == Stage::Stopping) => {}
+        }
+    }
+}
+
+impl Begun {
+    /// How many of its events were lost because nobody read them in time.
+    pub(crate) fn lost_events(&self) -> u64 {
+        self.trace.lost_events()
     }
 }

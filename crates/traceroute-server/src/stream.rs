@@ -1,37 +1,33 @@
 //! A request as server-sent events: what happens as it happens, and the result in the end.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use serde::Serialize;
+use tokio::sync::mpsc::{Sender, channel};
 use traceroute::TraceEvent;
+use tracing::Instrument;
 
-use crate::answer::{Failure, json};
+use crate::answer::{Failure, in_json, json};
 use crate::service::{Begun, Service};
+
+/// How many events may wait for a client to read them; more are lost, and counted.
+const WAITING: usize = 1024;
 
 /// Answers with the events of a request. What cannot be done at all, as where the target has no address, is answered like a
 /// request without a stream.
 pub(crate) async fn begin(service: Service, mut begun: Begun) -> Result<Response, Failure> {
-    let Some(first) = next_event(&service, &mut begun).await else {
-        // Without an address there are no events.
-        let results = service.finish(begun).await?;
-        return Ok(
-            Sse::new(unfold(Telling::end(vec![event("result", &results)]), Telling::next)).into_response()
-        );
+    let Some(first) = service.next_event(&mut begun).await else {
+        return Ok(in_json(&service.finish(begun).await?));
     };
-    let told = VecDeque::from([event(first.name(), &first)]);
-    let telling = Telling { told, begun: Some((service, begun)) };
-    Ok(Sse::new(unfold(telling, Telling::next)).keep_alive(KeepAlive::default()).into_response())
-}
-
-/// What is still to be told.
-struct Telling {
-    told: VecDeque<Event>,
-    /// The request, until it has ended.
-    begun: Option<(Service, Begun)>,
+    let (teller, told) = channel(WAITING);
+    // The request does not wait for its client: one that reads slowly keeps no place longer than others.
+    tokio::spawn(tell(service, begun, first, teller).in_current_span());
+    let events =
+        unfold(told, async |mut told| told.recv().await.map(|event| (Ok::<_, Infallible>(event), told)));
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
 }
 
 /// Some events were lost because the client did not read them in time.
@@ -40,43 +36,26 @@ struct Lost {
     events: u64,
 }
 
-impl Telling {
-    fn end(told: Vec<Event>) -> Self {
-        Self { told: told.into(), begun: None }
+/// Tells all that happens, unless the client goes away: the request then ends with this.
+async fn tell(service: Service, mut begun: Begun, first: TraceEvent, teller: Sender<Event>) {
+    let mut missed = 0;
+    let mut next = Some(first);
+    while let Some(happened) = next {
+        missed += u64::from(teller.try_send(event(happened.name(), &happened)).is_err());
+        next = tokio::select! {
+            next = service.next_event(&mut begun) => next,
+            () = teller.closed() => return,
+        };
     }
-
-    async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
-        if let Some(event) = self.told.pop_front() {
-            return Some((Ok(event), self));
-        }
-        let (service, mut begun) = self.begun.take()?;
-        if let Some(happened) = next_event(&service, &mut begun).await {
-            self.begun = Some((service, begun));
-            return Some((Ok(event(happened.name(), &happened)), self));
-        }
-        let lost = begun.trace.lost_events();
-        if lost > 0 {
-            self.told.push_back(event("lost", &Lost { events: lost }));
-        }
-        self.told.push_back(match service.finish(begun).await {
-            Ok(results) => event("result", &results),
-            Err(failure) => Event::default().event("error").data(line(failure.json())),
-        });
-        let event = self.told.pop_front()?;
-        Some((Ok(event), self))
-    }
-}
-
-/// What happens next in a request, which ends early if the service does.
-async fn next_event(service: &Service, begun: &mut Begun) -> Option<TraceEvent> {
-    let stopper = begun.trace.stopper();
-    tokio::select! {
-        biased;
-        event = begun.trace.next_event() => event,
-        () = service.stopping() => {
-            stopper.stop();
-            begun.trace.next_event().await
-        }
+    missed += begun.lost_events();
+    let last = match service.finish(begun).await {
+        Ok(results) => event("result", &results),
+        Err(failure) => Event::default().event("error").data(line(failure.json())),
+    };
+    let told = (missed > 0).then(|| event("lost", &Lost { events: missed }));
+    for event in told.into_iter().chain([last]) {
+        // A client that has gone needs nothing.
+        teller.send(event).await.unwrap_or_default();
     }
 }
 

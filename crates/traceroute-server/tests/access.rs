@@ -350,6 +350,7 @@ fn every_variable_is_read() {
         ("MAX_CONCURRENT", "0", "--max-concurrent"),
         ("MAX_QUEUED", "-1", "--max-queued"),
         ("MAX_QUEUE_WAIT", "long", "--max-queue-wait"),
+        ("MAX_DURATION", "0", "--max-duration"),
         ("CLIENT_RATE", "-1", "--client-rate"),
         ("TARGET_RATE", "often", "--target-rate"),
         ("PROBE_RATE", "10000001", "--probe-rate"),
@@ -380,7 +381,7 @@ fn help_has_as_many_flags_as_there_are_variables() {
         flag[end..].trim_start_matches(['[', '=', ' ']).starts_with('<').then(|| flag[..end].to_owned())
     };
     let flags: BTreeSet<String> = help.lines().filter_map(flag).collect();
-    assert_eq!((output.status.code(), flags.len()), (Some(0), 17), "{flags:?}");
+    assert_eq!((output.status.code(), flags.len()), (Some(0), 18), "{flags:?}");
     assert!(help.contains("DATADOG_TRACEROUTE_TOKEN"), "{help}");
 }
 
@@ -399,6 +400,7 @@ fn all_variables_together_take_effect() {
         ("MAX_CONCURRENT", "2"),
         ("MAX_QUEUED", "1"),
         ("MAX_QUEUE_WAIT", "70"),
+        ("MAX_DURATION", "60000"),
         ("CLIENT_RATE", "120"),
         ("TARGET_RATE", "20"),
         ("PROBE_RATE", "1000"),

@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::process::Command;
 
 use common::Server;
 use traceroute_testnet::kernel::Namespace;
@@ -36,4 +37,19 @@ fn every_thread_keeps_the_capability_for_raw_sockets_and_no_other() {
             assert_eq!(field(set), capabilities, "{set} of {status}");
         }
     }
+}
+
+/// The capture holds the answers of a thousand traces, whatever the limit of the host: that takes a capability which the
+/// service has given up by the time it captures.
+#[test]
+fn the_captures_buffer_is_as_large_as_it_is_to_be() {
+    let namespace = Namespace::new().unwrap();
+    let server = Server::start(&namespace, &[]);
+    let mut command: Command = namespace.command("ss");
+    let sockets = command.args(["--packet", "--memory", "--numeric"]).output().unwrap();
+    let sockets = String::from_utf8(sockets.stdout).unwrap();
+    let buffer = sockets.split("skmem:").nth(1).and_then(|memory| memory.split("rb").nth(1));
+    let bytes = buffer.and_then(|buffer| buffer.split(',').next()?.parse::<u32>().ok());
+    assert_eq!(bytes, Some(2 * (8 << 20)), "{sockets}");
+    assert!(!server.log().contains("buffer is small"), "{}", server.log());
 }

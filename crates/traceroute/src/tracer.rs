@@ -157,6 +157,15 @@ impl TracerBuilder {
         self
     }
 
+    /// Does beforehand what is better with more privileges than tracing needs, for those who give them up before they
+    /// [`build`](Self::build): on Linux the capture's buffer may exceed `net.core.rmem_max` with `CAP_NET_ADMIN`, and many traces
+    /// at one time need that. The namespace has to be chosen by then. Needs no runtime.
+    pub fn prepare(mut self) -> Result<Self, Error> {
+        let prepared = self.options.prepare();
+        prepared.map_err(|error| Error::opening(self.options.namespace.clone(), error))?;
+        Ok(self)
+    }
+
     /// Use these blocks of ports and echo ids instead of ones chosen at random outside of the kernel's own.
     #[must_use]
     pub fn blocks(mut self, blocks: Blocks) -> Self {

@@ -10,7 +10,9 @@ mod sink;
 mod sys;
 
 use std::io;
+use std::path::Path;
 
+use socket2::Socket;
 use tokio::time::Instant;
 use traceroute_core::{Operation, TracerouteError};
 
@@ -22,6 +24,15 @@ use self::capture::LinuxCapture;
 use self::host::LinuxHost;
 use self::namespace::Namespace;
 use self::sink::LinuxSink;
+
+/// A capture's socket that has its buffer, and captures nothing yet.
+pub(crate) type Prepared = Socket;
+
+/// Makes the socket of a capture.
+pub(crate) fn prepare(namespace: Option<&Path>) -> Result<Prepared, TracerouteError> {
+    let prepared = Namespace::enter(namespace)?.run(capture::prepare_socket)?;
+    prepared.map_err(|error| refused(Operation::Capture, &error))
+}
 
 /// Opens the capture and the sinks of a network namespace.
 pub(crate) async fn open(options: NetworkOptions) -> Result<Network, TracerouteError> {
@@ -45,7 +56,7 @@ pub(crate) async fn open(options: NetworkOptions) -> Result<Network, TracerouteE
     });
     // Sinks first: where raw sockets are not permitted, so is the capture, and the error is about sending.
     let sink = LinuxSink::open(clock, &namespace)?;
-    let mut source = LinuxCapture::open(clock, &namespace, &filter)?;
+    let mut source = LinuxCapture::open(clock, &namespace, &filter, options.prepared)?;
     source.await_stamps(&namespace, &blocks.ports).await;
     let host = LinuxHost::new(namespace);
     Ok(Network::assemble(Parts { clock, source, sink, host, blocks, entropy }))

@@ -14,7 +14,7 @@ use traceroute_core::{
     Captured, Direction, DropCounter, Operation, Source, Stamp, StampSource, Timestamp, TracerouteError,
 };
 use traceroute_wire::bpf::Program;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::closing::BackgroundClose;
 use super::namespace::Namespace;
@@ -72,12 +72,16 @@ impl LinuxCapture {
         clock: Clock,
         namespace: &Namespace,
         filter: &Program,
+        prepared: Option<Socket>,
     ) -> Result<Self, TracerouteError> {
         let filter: Vec<SockFilter> =
             filter.instructions().iter().map(|i| SockFilter::new(i.code, i.jt, i.jf, i.k)).collect();
         let (socket, closing) = namespace
-            .run(move || open_socket(&filter).map(|socket| (socket, BackgroundClose::new())))?
-            .map_err(|error| refused(Operation::Capture, &error))?;
+            .run(move || {
+                let socket = prepared.map_or_else(prepare_socket, Ok)?;
+                Ok((begin(socket, &filter)?, BackgroundClose::new()))
+            })?
+            .map_err(|error: io::Error| refused(Operation::Capture, &error))?;
         Ok(Self {
             socket: sys::register(socket, Interest::READABLE)
                 .map_err(|error| refused(Operation::Capture, &error))?,
@@ -215,9 +219,15 @@ fn came_after(stamp: Stamp, asked: Timestamp) -> bool {
     }
 }
 
-fn open_socket(filter: &[SockFilter]) -> io::Result<OwnedFd> {
-    // Protocol 0: nothing arrives before the filter is in place and the socket is bound.
+/// A socket that captures nothing: of protocol 0, and not bound.
+pub(super) fn prepare_socket() -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
+    enlarge_buffer(&socket);
+    Ok(socket)
+}
+
+/// Nothing arrives before the filter is in place and the socket is bound.
+fn begin(socket: Socket, filter: &[SockFilter]) -> io::Result<OwnedFd> {
     socket.set_nonblocking(true)?;
     socket.attach_filter(filter)?;
     let stamps = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
@@ -227,7 +237,6 @@ fn open_socket(filter: &[SockFilter]) -> io::Result<OwnedFd> {
         libc::SO_TIMESTAMPING,
         libc::c_int::try_from(stamps).unwrap_or_default(),
     )?;
-    enlarge_buffer(&socket);
     sys::bind_to_all(socket.as_fd())?;
     Ok(socket.into())
 }
@@ -235,10 +244,17 @@ fn open_socket(filter: &[SockFilter]) -> io::Result<OwnedFd> {
 /// As large as we may make it: beyond the host's limit only with `CAP_NET_ADMIN`.
 fn enlarge_buffer(socket: &Socket) {
     let size = libc::c_int::try_from(RECEIVE_BUFFER).unwrap_or(libc::c_int::MAX);
-    if sys::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, size).is_err()
-        && let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER)
-    {
-        debug!(%error, "the capture keeps its default buffer");
+    let enlarged = sys::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, size)
+        .or_else(|_| socket.set_recv_buffer_size(RECEIVE_BUFFER));
+    // The kernel says twice as much as it was asked for (socket(7)).
+    let bytes = socket.recv_buffer_size().unwrap_or_default() / 2;
+    if enlarged.is_err() || bytes < RECEIVE_BUFFER {
+        warn!(
+            bytes,
+            wanted = RECEIVE_BUFFER,
+            "the capture's buffer is small: of many traces at one time answers may be lost; \
+             `sysctl net.core.rmem_max` shows and raises the limit, or run with CAP_NET_ADMIN"
+        );
     }
 }
 
