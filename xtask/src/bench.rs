@@ -16,7 +16,9 @@ pub(crate) const COMMAND: Command = Command {
 /// Builds what is measured and what measures, each as it is when built alone, and lets the latter do its work.
 fn bench(arguments: &[OsString]) -> Result<(), Failure> {
     let program = Metadata::load()?.target_directory.join("release/datadog-traceroute");
-    run(&mut cargo(["build", "--release", "--locked", "--package", "traceroute-cli"]))?;
+    for package in ["traceroute-cli", "traceroute-server"] {
+        run(&mut cargo(["build", "--release", "--locked", "--package", package]))?;
+    }
     let package = ["run", "--release", "--quiet", "--locked", "--package", "xtask-bench", "--"];
     run(cargo(package).arg(program).args(arguments))
 }

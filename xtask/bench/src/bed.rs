@@ -160,13 +160,21 @@ pub(crate) fn first_missing(stdout: &str, path: &[IpAddr]) -> Option<IpAddr> {
     path.iter().copied().find(|expected| !addresses.any(|address| address == *expected))
 }
 
+/// Whether this goes to the target and does not only reset a connection or refuse one.
+pub(crate) fn is_probe_toward(target: IpAddr, datagram: &[u8]) -> bool {
+    let resets = tcp_flags(datagram).is_some_and(|flags| flags.contains(TcpFlags::RST));
+    ttl_toward(target, datagram).is_some() && !resets
+}
+
 /// Whether this is a RST without ACK: with such a one the kernel refuses an answer to a probe that it has not sent. A RST
 /// that ends a connection has ACK.
 fn is_refusal(datagram: &[u8]) -> bool {
-    let flags = Datagram::parse(datagram)
-        .filter(|datagram| datagram.header.protocol == protocol::TCP)
-        .and_then(|datagram| Some(TcpSegment::parse(datagram.payload)?.flags));
-    flags.is_some_and(|flags| flags.contains(TcpFlags::RST) && !flags.contains(TcpFlags::ACK))
+    tcp_flags(datagram).is_some_and(|flags| flags.contains(TcpFlags::RST) && !flags.contains(TcpFlags::ACK))
+}
+
+fn tcp_flags(datagram: &[u8]) -> Option<TcpFlags> {
+    let datagram = Datagram::parse(datagram).filter(|datagram| datagram.header.protocol == protocol::TCP)?;
+    Some(TcpSegment::parse(datagram.payload)?.flags)
 }
 
 /// The TTL or hop limit of a datagram to the target; `None` for any other.
@@ -224,6 +232,20 @@ mod tests {
         }
         assert!(!is_refusal(&segment(17, 4)));
         assert!(!is_refusal(&segment(6, 4)[..30]));
+    }
+
+    #[test]
+    fn what_ends_a_connection_is_no_probe() {
+        let mut segment = [0; 40];
+        (segment[0], segment[3], segment[8], segment[9]) = (0x45, 40, 64, 6);
+        segment[16..20].copy_from_slice(&[10, 71, 8, 2]);
+        segment[32] = 0x50;
+        // RFC 9293, section 3.1: 2 is SYN, 4 is RST, 16 is ACK.
+        for (flags, expected) in [(2, true), (16, true), (4, false), (4 | 16, false)] {
+            segment[33] = flags;
+            assert_eq!(is_probe_toward(target(Family::V4), &segment), expected, "{flags}");
+        }
+        assert!(!is_probe_toward(path(Family::V4)[0], &segment));
     }
 
     #[test]

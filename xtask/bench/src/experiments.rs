@@ -4,8 +4,10 @@ mod accuracy;
 mod at_once;
 mod live;
 mod one_trace;
+mod service;
 mod tax;
 
+use std::path::Path;
 use std::rc::Rc;
 
 use crate::bed::{Bed, Kernels};
@@ -13,8 +15,8 @@ use crate::error::Error;
 use crate::experiment::Experiment;
 use crate::tool::Tool;
 
-/// All experiments, for the product at its path.
-pub(crate) fn all(ours: &Tool) -> Result<Vec<Experiment>, Error> {
+/// All experiments, for the product: the command, and the service's program.
+pub(crate) fn all(ours: &Tool, server: &Path) -> Result<Vec<Experiment>, Error> {
     let kernels = Rc::new(Kernels::new(&[])?);
     let bed = Rc::new(Bed::Kernels(Rc::clone(&kernels)));
     let silent = Rc::new(Bed::Kernels(Rc::new(Kernels::new(&[3, 4])?)));
@@ -24,5 +26,6 @@ pub(crate) fn all(ours: &Tool) -> Result<Vec<Experiment>, Error> {
     all.extend(at_once::experiments(&kernels)?);
     all.extend(live::experiments()?);
     all.push(tax::experiment()?);
+    all.extend(service::experiments(&kernels, server)?);
     Ok(all)
 }

@@ -1,5 +1,7 @@
-//! This program as a load: many traces in one namespace, by the library in one process or by a process each.
+//! This program as a load: many traces in one namespace, by the library in one process, by a process each, or by the
+//! service.
 
+mod asking;
 mod at_once;
 mod live;
 mod processes;
@@ -32,6 +34,8 @@ pub(crate) enum Order {
     /// Start so many requests of one run each, wait until each has sent its probes to so many TTLs and so many are
     /// answered, and look at them; the answer is a [`Cost`]. Then wait until the standard input ends.
     Live { method: Method, targets: Vec<IpAddr>, runs: usize, ttls: u8, answered: u8 },
+    /// Ask the service so many times, so many `at_once`, for what has this path; the answer is an [`Asked`].
+    Ask { query: String, path: Vec<IpAddr>, requests: usize, at_once: usize },
 }
 
 /// What came of many traces.
@@ -43,6 +47,21 @@ pub(crate) struct Answer {
     /// Nanoseconds from the first start to the last result.
     pub(crate) wall: u64,
     /// The round trips of all hops of all traces that were right, in nanoseconds.
+    pub(crate) round_trips: Vec<u64>,
+}
+
+/// What the service answered. Times are in nanoseconds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Asked {
+    /// How many results showed all of the path.
+    pub(crate) right: usize,
+    /// From the sending of the first request to the end of the last answer; several batches together.
+    pub(crate) wall: u64,
+    /// From the sending of each request that was carried out to the end of its answer.
+    pub(crate) latencies: Vec<u64>,
+    /// From the sending of each request that was refused to the end of its answer.
+    pub(crate) refusals: Vec<u64>,
+    /// The round trips of all hops of all results that were right.
     pub(crate) round_trips: Vec<u64>,
 }
 
@@ -111,6 +130,8 @@ enum Failure {
     Ended,
     #[error("a run did not send its probes and get its answers in {0:?}")]
     Late(std::time::Duration),
+    #[error("the service answered what it should not: {0}")]
+    Answer(String),
 }
 
 /// The load: carries out the order and prints the answer.
@@ -132,6 +153,12 @@ fn carry_out(mut words: impl Iterator<Item = OsString>) -> Result<(), Failure> {
             print(&runtime()?.block_on(measured)?)
         }
         Order::Processes { line, path, processes } => print(&processes::measure(&line, &path, processes)?),
+        Order::Ask { query, path, requests, at_once } => {
+            // Each has a connection.
+            raise_descriptor_limit()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            print(&runtime.block_on(asking::measure(&query, &path, requests, at_once))?)
+        }
         Order::Live { method, targets, runs, ttls, answered } => runtime()?.block_on(async {
             let live = live::start(method, &targets, runs, ttls, answered).await?;
             print(&live.cost)?;
@@ -150,6 +177,20 @@ fn print(answer: &impl Serialize) -> Result<(), Failure> {
 /// The runtime that `#[tokio::main]` gives a program.
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+fn raise_descriptor_limit() -> io::Result<()> {
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live rlimit.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    limits.rlim_cur = limits.rlim_max;
+    // SAFETY: the pointer is to a live rlimit.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 const fn unlimited() -> Limits {

@@ -14,7 +14,8 @@
 //! | `tool` | the programs and their command lines |
 //! | `codecs` | the benchmarks of the pure crates |
 //! | `launch` | one run of a program: its time, CPU time and memory |
-//! | `load` | this program as a load: many traces in one process |
+//! | `load` | this program as a load: many traces in one process, or many requests to the service |
+//! | `server` | the service: its CPU time and memory |
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks")]
 
 #[cfg(target_os = "linux")]
@@ -39,6 +40,8 @@ mod machine;
 mod noise;
 #[cfg(target_os = "linux")]
 mod run;
+#[cfg(target_os = "linux")]
+mod server;
 #[cfg(target_os = "linux")]
 mod statistics;
 #[cfg(target_os = "linux")]

@@ -11,7 +11,7 @@ use crate::experiment::Verdict;
 use crate::noise::{self, Probe};
 use crate::statistics::Statistic;
 use crate::tool::{self, Tool};
-use crate::{experiments, launch, load, machine, table};
+use crate::{experiments, launch, load, machine, server, table};
 
 /// A launcher or the whole benchmark, as the arguments ask.
 pub(crate) fn main() -> ExitCode {
@@ -40,7 +40,7 @@ fn bench(words: impl Iterator<Item = OsString>) -> Result<bool, Error> {
     };
     let ours = Tool::Ours(program.clone());
     tool::ensure_peers()?;
-    let mut experiments = experiments::all(&ours)?;
+    let mut experiments = experiments::all(&ours, &program.with_file_name(server::PROGRAM))?;
     experiments.retain(|experiment| experiment.name.contains(&only));
     let with_codecs = codecs::NAME.contains(&only);
     if experiments.is_empty() && !with_codecs {

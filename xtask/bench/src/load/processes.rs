@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use super::{Answer, Failure};
+use super::{Answer, Failure, raise_descriptor_limit};
 use crate::bed::first_missing;
 
 pub(super) fn measure(line: &[String], path: &[IpAddr], processes: usize) -> Result<Answer, Failure> {
@@ -23,18 +23,4 @@ pub(super) fn measure(line: &[String], path: &[IpAddr], processes: usize) -> Res
     }
     let wall = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
     Ok(Answer { traces: processes, right, wall, round_trips: Vec::new() })
-}
-
-fn raise_descriptor_limit() -> io::Result<()> {
-    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the pointer is to a live rlimit.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    limits.rlim_cur = limits.rlim_max;
-    // SAFETY: the pointer is to a live rlimit.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
 }

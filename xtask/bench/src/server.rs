@@ -1,0 +1,143 @@
+//! The service as a process in a network, and what it has taken so far.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use traceroute_testnet::kernel::Namespace;
+
+use crate::error::Error;
+
+/// The program's name, beside the command's.
+pub(crate) const PROGRAM: &str = "datadog-traceroute-server";
+/// Where it listens.
+pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 3765);
+
+/// The service, which ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    namespace: Namespace,
+    child: Child,
+}
+
+impl Server {
+    /// Starts it and waits until it listens.
+    pub(crate) fn start(namespace: &Namespace, program: &Path, options: &[&str]) -> Result<Self, Error> {
+        let cannot_start = |source| Error::CannotStart { program: PROGRAM.into(), source };
+        let mut command = namespace.command(&program.to_string_lossy());
+        command.args(["--addr", &ADDRESS.to_string()]).args(options);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(cannot_start)?;
+        let log = child.stderr.take();
+        let server = Self { namespace: namespace.clone(), child };
+        let mut log = BufReader::new(log.ok_or_else(|| cannot_start(io::ErrorKind::BrokenPipe.into()))?);
+        let mut said = String::new();
+        while !said.contains("listening") {
+            if log.read_line(&mut said).map_err(cannot_start)? == 0 {
+                return Err(Error::Unexpected {
+                    program: PROGRAM.into(),
+                    reason: "it does not listen".into(),
+                    stdout: said,
+                });
+            }
+        }
+        // It logs each request, and would wait for whoever does not read that.
+        thread::spawn(move || io::copy(&mut log, &mut io::sink()));
+        Ok(server)
+    }
+
+    /// A connection to it.
+    pub(crate) fn connect(&self) -> Result<TcpStream, Error> {
+        self.namespace
+            .run(|| TcpStream::connect(ADDRESS))
+            .map_err(|source| Error::System { what: "connecting to the service", source })
+    }
+
+    /// The time that it has spent on all processors, of user and system together.
+    ///
+    /// This is what /proc/PID/stat has, which is rounded to hundredths of a second there.
+    pub(crate) fn cpu_time(&self) -> Result<Duration, Error> {
+        clock_of(self.child.id())
+            .map_err(|source| Error::System { what: "reading the service's CPU time", source })
+    }
+
+    /// The most resident memory that it has had, in bytes.
+    pub(crate) fn peak_memory(&self) -> Result<u64, Error> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let unreadable = |source| Error::System { what: "reading the service's peak memory", source };
+        let status = fs::read_to_string(path).map_err(unreadable)?;
+        peak(&status).ok_or_else(|| unreadable(io::ErrorKind::InvalidData.into()))
+    }
+
+    /// Ends it and waits until the kernel has closed its captures, which would delay the packets of the next.
+    pub(crate) fn stop(self) -> Result<(), Error> {
+        let namespace = self.namespace.clone();
+        drop(self);
+        Ok(namespace.await_no_packet_sockets()?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A child that has ended already is none to kill, and can be waited for all the same.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The CPU time of another process.
+fn clock_of(process: u32) -> io::Result<Duration> {
+    let process = libc::pid_t::try_from(process).map_err(io::Error::other)?;
+    let (mut clock, mut time) = (0, MaybeUninit::<libc::timespec>::zeroed());
+    // SAFETY: the pointer is to a live clock id, which is all that clock_getcpuclockid writes.
+    let error = unsafe { libc::clock_getcpuclockid(process, &raw mut clock) };
+    if error != 0 {
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    // SAFETY: the pointer is to a whole `timespec`, which is all that clock_gettime writes.
+    if unsafe { libc::clock_gettime(clock, time.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `timespec` consists of integers, for which zeros are values, and clock_gettime has filled it in.
+    let time = unsafe { time.assume_init() };
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Ok(Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0)))
+}
+
+/// What /proc/PID/status says of the peak of resident memory, in bytes.
+fn peak(status: &str) -> Option<u64> {
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    Some(kilobytes?.parse::<u64>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn the_peak_is_found_among_the_lines_of_a_status() {
+        assert_eq!(peak("VmPeak:\t   9000 kB\nVmHWM:\t    1500 kB\nVmRSS:\t    1000 kB\n"), Some(1_536_000));
+        assert_eq!(peak("VmHWM:\tmuch\n"), None);
+        assert_eq!(peak(""), None);
+    }
+
+    #[test]
+    fn the_time_of_another_process_grows_while_it_works() {
+        let mut busy = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let started = Instant::now();
+        while clock_of(busy.id()).unwrap() < Duration::from_millis(20) {
+            assert!(started.elapsed() < Duration::from_secs(30));
+        }
+        busy.kill().unwrap();
+        busy.wait().unwrap();
+        assert!(clock_of(busy.id()).is_err());
+    }
+}
