@@ -1,4 +1,4 @@
-//! What `cargo xtask soak` runs: the library under load for minutes, and whether all that it claims holds to the end.
+//! What `cargo xtask soak` runs: the library and the service under load for minutes, and whether all that it claims holds to the end.
 //!
 //! A package of its own for the reason that `xtask-bench` is one. The method is in `docs/performance.md`.
 //!
@@ -19,8 +19,12 @@
 //! | `results` | whether what they gave is right |
 //! | `endurance` | whether memory and descriptors stay flat, and what is left |
 //! | `sample`, `system`, `slope` | how that is measured |
+//! | `service` | the same for the service, which the worker starts as a process of its own |
+//! | `visit`, `answer` | what its clients do, and whether what they get is right |
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks")]
 
+#[cfg(target_os = "linux")]
+mod answer;
 #[cfg(target_os = "linux")]
 mod arguments;
 #[cfg(target_os = "linux")]
@@ -50,9 +54,13 @@ mod results;
 #[cfg(target_os = "linux")]
 mod sample;
 #[cfg(target_os = "linux")]
+mod service;
+#[cfg(target_os = "linux")]
 mod slope;
 #[cfg(target_os = "linux")]
 mod system;
+#[cfg(target_os = "linux")]
+mod visit;
 #[cfg(target_os = "linux")]
 mod wire;
 #[cfg(target_os = "linux")]

@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{ChildStdout, ExitCode, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
@@ -36,7 +37,7 @@ pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
 
 /// Plays all scenarios that are asked for; whether all claims hold.
 fn soak(words: impl Iterator<Item = OsString>) -> Result<bool, Error> {
-    let Some(Arguments { seconds, rate, scenarios }) = Arguments::parse(words)? else {
+    let Some(Arguments { program, seconds, rate, scenarios }) = Arguments::parse(words)? else {
         println!("{USAGE}");
         return Ok(true);
     };
@@ -47,7 +48,7 @@ fn soak(words: impl Iterator<Item = OsString>) -> Result<bool, Error> {
     for scenario in scenarios {
         let plan = Plan { scenario, seconds, rate };
         println!("\n{}", describe(&plan));
-        broken += play(plan)?.iter().filter(|claim| claim.verdict != Verdict::Holds).count();
+        broken += play(plan, &program)?.iter().filter(|claim| claim.verdict != Verdict::Holds).count();
     }
     if broken > 0 {
         println!("\n{broken} claims do not hold");
@@ -67,14 +68,15 @@ fn describe(plan: &Plan) -> String {
             plan.budget()
         ),
         Scenario::Descriptors => format!("{name}: {requests} requests with fewer descriptors than runs"),
+        Scenario::Service => format!("{name}: {requests} clients of all sorts, {rate} a second"),
     }
 }
 
 /// Plays a scenario, and prints each claim as soon as it is known.
-fn play(plan: Plan) -> Result<Vec<Claim>, Error> {
+fn play(plan: Plan, program: &Path) -> Result<Vec<Claim>, Error> {
     let link = SimulatedLink::veth(bed::topology(plan.others()), 1)?;
     let watcher = Watcher::start(link.recorder().clone(), Wire::new(plan))?;
-    let said = work(&plan, &link)?;
+    let said = work(&plan, program, &link)?;
     // The last answers are under way no longer than this.
     thread::sleep(2 * bed::round_trip(bed::HOPS as usize));
     let wire = watcher.stop();
@@ -93,11 +95,11 @@ struct Said {
 }
 
 /// Runs the worker inside the client's namespace to its end.
-fn work(plan: &Plan, link: &SimulatedLink) -> Result<Said, Error> {
+fn work(plan: &Plan, server: &Path, link: &SimulatedLink) -> Result<Said, Error> {
     let program = env::current_exe().map_err(Error::system("finding this program"))?;
     let numbers = [plan.seconds, plan.rate].map(|number| number.to_string());
     let mut command = link.client().command(&program.to_string_lossy());
-    command.args([WORKER, plan.scenario.name()]).args(numbers);
+    command.args([WORKER, plan.scenario.name()]).args(numbers).arg(server);
     // It ends when its standard input does.
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut child = child.map_err(Error::system("starting the worker"))?;

@@ -16,16 +16,19 @@ pub(crate) enum Scenario {
     Budget,
     /// Fewer descriptors than runs.
     Descriptors,
+    /// All sorts of clients of the service.
+    Service,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 3] = [Self::Steady, Self::Budget, Self::Descriptors];
+    pub(crate) const ALL: [Self; 4] = [Self::Steady, Self::Budget, Self::Descriptors, Self::Service];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Steady => "steady",
             Self::Budget => "budget",
             Self::Descriptors => "descriptors",
+            Self::Service => "service",
         }
     }
 
@@ -55,6 +58,25 @@ pub(crate) struct Order {
     pub(crate) probes: u32,
 }
 
+/// What a client of the service does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Visit {
+    /// Asks, and waits for the result.
+    Plain,
+    /// Asks for the stream, and reads it to its end.
+    Stream,
+    /// Takes its time over the request.
+    InPieces,
+    /// Does not end its request.
+    Unfinished,
+    /// Asks for a target that does not answer.
+    DeadTarget,
+    /// Asks for what is not carried out; there are several such cases.
+    Bad(u32),
+    /// Goes before the answer is complete.
+    Leaves { stream: bool, after: Duration },
+}
+
 /// Addresses beside the popular one in `steady`.
 const OTHERS: u32 = 250;
 /// The budget in `budget` is this part of what the requests started in a second need.
@@ -66,7 +88,12 @@ pub(crate) const DESCRIPTORS: u32 = 256;
 /// So many requests want all of them there.
 const GREEDY: u32 = 8;
 
+/// `service` lasts so many times as long as `steady`.
+const LONGER: u32 = 2;
+
 const DEFAULT: (u32, u32) = (3, 50);
+/// Two or three seconds.
+const SHORT: (u32, u32) = (2, 3);
 const LARGE: (u32, u32) = (10, 200);
 
 const KINDS: [(Protocol, Family); 4] = [
@@ -83,20 +110,61 @@ impl Order {
     }
 }
 
+impl Visit {
+    /// What client `index` of `service` does, counted from 0.
+    pub(crate) fn of(index: u32) -> Self {
+        let round = index / 10;
+        // Anywhere in the first half of what a request takes.
+        let after = Duration::from_millis(u64::from(index) * 37 % 1_500);
+        match index % 10 {
+            0..3 => Self::Plain,
+            3..5 => Self::Stream,
+            5 => Self::Bad(round),
+            6 => Self::DeadTarget,
+            7 if round.is_multiple_of(2) => Self::InPieces,
+            7 => Self::Unfinished,
+            8 => Self::Leaves { stream: false, after },
+            _ => Self::Leaves { stream: true, after },
+        }
+    }
+
+    /// What has to be true of it.
+    pub(crate) const fn claim(self) -> &'static str {
+        match self {
+            Self::Plain => "every good request gives what is right",
+            Self::Stream => "every good stream ends with what is right, and loses no event",
+            Self::InPieces => "a client that takes two seconds over its request gets what is right",
+            Self::Unfinished => "a client that does not end its request is hung up on when its time is over",
+            Self::DeadTarget => "a dead target gives its routers",
+            Self::Bad(_) => "what cannot be carried out is answered with the status that says why",
+            Self::Leaves { stream: false, .. } => "clients go before they are answered",
+            Self::Leaves { stream: true, .. } => "clients go while they read a stream",
+        }
+    }
+}
+
 impl Plan {
+    /// For how long requests are started.
+    pub(crate) fn duration(&self) -> Duration {
+        self.start(self.requests())
+    }
+
     /// How many requests are started.
     pub(crate) const fn requests(&self) -> u32 {
         match self.scenario {
             Scenario::Steady => self.rate * self.seconds,
             Scenario::Budget => self.rate * (if self.seconds < SHORTER { 1 } else { self.seconds / SHORTER }),
             Scenario::Descriptors => GREEDY + 4,
+            Scenario::Service => self.rate * self.seconds * LONGER,
         }
     }
 
     /// When request `index` is started, counted from the first.
     pub(crate) fn start(&self, index: u32) -> Duration {
         match self.scenario {
-            Scenario::Steady | Scenario::Budget => Duration::from_secs(1) * index / self.rate,
+            Scenario::Steady | Scenario::Budget | Scenario::Service => {
+                Duration::from_secs(1) * index / self.rate
+            }
             // Together, so that their end-to-end probes want ports at the same time.
             Scenario::Descriptors if index < GREEDY => Duration::ZERO,
             Scenario::Descriptors => Duration::from_secs(2),
@@ -106,7 +174,7 @@ impl Plan {
     /// How many addresses there are beside the popular one.
     pub(crate) const fn others(&self) -> u32 {
         match self.scenario {
-            Scenario::Steady => OTHERS,
+            Scenario::Steady | Scenario::Service => OTHERS,
             Scenario::Budget | Scenario::Descriptors => self.requests(),
         }
     }
@@ -118,6 +186,11 @@ impl Plan {
             Scenario::Steady => {
                 let (kind, target) = steady(index);
                 (kind, target, DEFAULT)
+            }
+            // Another kind and target each round, whatever the client does.
+            Scenario::Service => {
+                let (kind, target) = steady(index + index / 10);
+                (kind, target, SHORT)
             }
             // Each has a target of its own, by which the wire shows whose a probe is. One in ten is large, of all kinds.
             Scenario::Budget => {
@@ -149,7 +222,7 @@ impl Plan {
     /// The tracer's limits.
     pub(crate) fn limits(&self) -> Limits {
         match self.scenario {
-            Scenario::Steady | Scenario::Descriptors => Limits::default(),
+            Scenario::Steady | Scenario::Descriptors | Scenario::Service => Limits::default(),
             Scenario::Budget => {
                 Limits { probes_per_second: NonZeroU32::new(self.budget()), ..Limits::default() }
             }
@@ -167,7 +240,7 @@ impl Plan {
         // The end-to-end probes of all requests take 90 s at most (200 of them, 450 ms apart), each 3 s at most.
         let unhindered = Duration::from_mins(2);
         match self.scenario {
-            Scenario::Steady | Scenario::Descriptors => unhindered,
+            Scenario::Steady | Scenario::Descriptors | Scenario::Service => unhindered,
             Scenario::Budget => unhindered.max(self.served_within()),
         }
     }
@@ -240,6 +313,19 @@ mod tests {
         let ports: u32 = orders.iter().filter(|o| o.protocol == Protocol::Udp).map(|o| o.runs).sum();
         assert!(ports > DESCRIPTORS, "{ports}");
         assert!(orders.iter().any(|order| order.protocol == Protocol::Icmp));
+    }
+
+    #[test]
+    fn the_service_has_clients_of_all_sorts_who_ask_for_all_kinds() {
+        let plan = plan(Scenario::Service);
+        assert_eq!((plan.requests(), plan.duration()), (12_000, Duration::from_mins(10)));
+        let mut seen: HashMap<_, HashSet<_>> = HashMap::new();
+        for index in 0..plan.requests() {
+            let order = plan.order(index);
+            seen.entry(Visit::of(index).claim()).or_default().insert((order.protocol, order.family));
+        }
+        assert_eq!(seen.len(), 8);
+        assert!(seen.values().all(|kinds| kinds.len() == 4), "{seen:?}");
     }
 
     #[test]

@@ -11,9 +11,9 @@ use crate::plan::{DESCRIPTORS, Order};
 
 /// Half the time between two end-to-end probes of a default request. The network takes 28 ms at most, so a round trip
 /// above this is one of another probe, or the machine stood still.
-const LONGEST_RTT: Duration = Duration::from_millis(500);
+pub(crate) const LONGEST_RTT: Duration = Duration::from_millis(500);
 /// The least round trip is the network's own, less what a wall clock that is being set by 500 ppm takes from 28 ms.
-const CLOCK: Duration = Duration::from_micros(20);
+pub(crate) const CLOCK: Duration = Duration::from_micros(20);
 
 /// What the results of all requests come to.
 #[derive(Debug, Default)]

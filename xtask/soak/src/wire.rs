@@ -12,6 +12,7 @@ use crate::pace::{Pace, most_allowed};
 use crate::plan::{Plan, Scenario};
 use crate::probe::Probe;
 use crate::quarantine::Quarantine;
+use crate::visit::DENIED;
 
 /// Everything that is known of what has passed.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Wire {
     /// By target.
     fairness: Fairness<IpAddr>,
     answers: u64,
+    /// Datagrams to an address that the service is not to trace.
+    denied: u64,
     /// What the simulated network could not take or deliver.
     faults: Examples,
     strangers: Examples,
@@ -33,7 +36,7 @@ impl Wire {
     pub(crate) fn new(plan: Plan) -> Self {
         let targets = match plan.scenario {
             Scenario::Budget => plan.orders().map(|order| order.target.address(order.family)).collect(),
-            Scenario::Steady | Scenario::Descriptors => HashSet::new(),
+            Scenario::Steady | Scenario::Descriptors | Scenario::Service => HashSet::new(),
         };
         Self {
             plan,
@@ -42,6 +45,7 @@ impl Wire {
             pace: Pace::default(),
             fairness: Fairness::default(),
             answers: 0,
+            denied: 0,
             faults: Examples::default(),
             strangers: Examples::default(),
         }
@@ -62,6 +66,7 @@ impl Wire {
         };
         self.quarantine.see(record.at, &probe);
         self.pace.see(record.at);
+        self.denied += u64::from(probe.triple.destination == IpAddr::from(DENIED));
         if self.targets.contains(&probe.triple.destination) {
             self.fairness.see(record.at, probe.triple.destination);
         }
@@ -70,15 +75,26 @@ impl Wire {
     /// What follows. `waits` is how often, by the tracer's own count, a probe waited for the budget.
     pub(crate) fn claims(&self, waits: u64) -> Vec<Claim> {
         let Self { quarantine, pace, .. } = self;
-        let mut claims = vec![
-            Claim::new(
-                "the wire shows probes, each answered once, and nothing else",
-                pace.all == self.answers && self.faults.count == 0 && self.strangers.count == 0,
-                format!(
-                    "{} probes, {} answers, {} faults of the network, {} other datagrams",
-                    pace.all, self.answers, self.faults, self.strangers
-                ),
+        let figures = format!(
+            "{} probes, {} answers, {} faults of the network, {} other datagrams",
+            pace.all, self.answers, self.faults, self.strangers
+        );
+        let only_probes = self.faults.count == 0 && self.strangers.count == 0;
+        let clean = match self.plan.scenario {
+            // Where a target is dead, or a client goes, answers stay out.
+            Scenario::Service => Claim::new(
+                "the wire shows probes and their answers, and nothing else",
+                (1..=pace.all).contains(&self.answers) && only_probes,
+                figures,
             ),
+            _ => Claim::new(
+                "the wire shows probes, each answered once, and nothing else",
+                pace.all == self.answers && only_probes,
+                figures,
+            ),
+        };
+        let mut claims = vec![
+            clean,
             Claim::new(
                 "quarantine holds on the wire: no triple with another token within 60 s",
                 quarantine.violations.count == 0 && quarantine.identities > 0,
@@ -87,6 +103,13 @@ impl Wire {
         ];
         if self.plan.scenario == Scenario::Budget {
             claims.extend(self.budget_claims(waits));
+        }
+        if self.plan.scenario == Scenario::Service {
+            claims.push(Claim::new(
+                format!("nothing is sent to {DENIED}, which is denied"),
+                self.denied == 0,
+                self.denied.to_string(),
+            ));
         }
         claims
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::load;
 use crate::plan::{DESCRIPTORS, Order, Plan, Scenario};
 use crate::results::Tally;
 use crate::sample::{Sample, Sampler};
+use crate::service;
 use crate::system;
 
 /// The first argument that makes this program a worker.
@@ -31,9 +33,9 @@ const SOON: Duration = Duration::from_secs(2);
 /// A minute and a little.
 const QUARANTINE: Duration = Duration::from_secs(61);
 
-/// Plays the scenario that the arguments name, with its seconds and its rate.
+/// Plays the scenario that the arguments name, with its seconds, its rate, and the service's program.
 pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
-    match parse(words).and_then(|plan| play(&plan)) {
+    match parse(words).and_then(|(plan, program)| play(&plan, &program)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("soak: {error}");
@@ -42,25 +44,33 @@ pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn parse(words: impl Iterator<Item = OsString>) -> Result<Plan, Error> {
+fn parse(words: impl Iterator<Item = OsString>) -> Result<(Plan, PathBuf), Error> {
     let words: Vec<_> = words.filter_map(|word| word.into_string().ok()).collect();
     let plan = match &words[..] {
-        [name, seconds, rate] => Scenario::named(name).map(|scenario| (scenario, seconds, rate)),
+        [name, seconds, rate, program] => {
+            Scenario::named(name).map(|scenario| (scenario, seconds, rate, program))
+        }
         _ => None,
     };
-    let (scenario, seconds, rate) =
+    let (scenario, seconds, rate, program) =
         plan.ok_or_else(|| Error::Arguments("this is no worker's work".into()))?;
-    Ok(Plan { scenario, seconds: number(seconds, u32::MAX)?, rate: number(rate, u32::MAX)? })
+    let plan = Plan { scenario, seconds: number(seconds, u32::MAX)?, rate: number(rate, u32::MAX)? };
+    Ok((plan, program.into()))
 }
 
-fn play(plan: &Plan) -> Result<(), Error> {
+fn play(plan: &Plan, program: &Path) -> Result<(), Error> {
     end_with_the_parent();
     end_at_last(plan);
     if plan.scenario == Scenario::Descriptors {
         system::limit_descriptors(DESCRIPTORS)?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(Error::system("starting the runtime"))?.block_on(soak(plan))
+    let runtime = runtime.map_err(Error::system("starting the runtime"))?;
+    if plan.scenario == Scenario::Service {
+        say(&runtime.block_on(service::soak(plan, program))?);
+        return Ok(());
+    }
+    runtime.block_on(soak(plan))
 }
 
 /// Without the network that the parent plays there is nothing to do.
@@ -96,6 +106,7 @@ async fn soak(plan: &Plan) -> Result<(), Error> {
     let claims = match plan.scenario {
         Scenario::Steady | Scenario::Budget => tally.claims(plan.requests()),
         Scenario::Descriptors => tally.claims_of_refusals(plan.requests()),
+        Scenario::Service => Vec::new(),
     };
     say(&claims);
     if plan.scenario == Scenario::Budget {
@@ -194,10 +205,10 @@ mod tests {
 
     #[test]
     fn the_plan_survives_the_command_line() {
-        let words = ["budget", "60", "5"].map(OsString::from);
+        let words = ["budget", "60", "5", "/bin/server"].map(OsString::from);
         let plan = Plan { scenario: Scenario::Budget, seconds: 60, rate: 5 };
-        assert_eq!(parse(words.into_iter()).unwrap(), plan);
-        for words in [&["budget", "60"][..], &["calm", "60", "5"], &["budget", "0", "5"]] {
+        assert_eq!(parse(words.into_iter()).unwrap(), (plan, "/bin/server".into()));
+        for words in [&["budget", "60", "5"][..], &["calm", "60", "5", "p"], &["budget", "0", "5", "p"]] {
             assert!(parse(words.iter().map(OsString::from)).is_err(), "{words:?}");
         }
     }
