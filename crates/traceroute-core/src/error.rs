@@ -271,12 +271,12 @@ impl TracerouteError {
             | Self::NoSourceAddress { .. }
             | Self::SourceAddressGone { .. } => ErrorCode::NetUnreach,
             Self::HostUnreachable { .. } => ErrorCode::HostUnreach,
-            Self::ScopeMissing { .. } | Self::Broadcast { .. } | Self::ForeignSource { .. } => {
-                ErrorCode::InvalidRequest
-            }
+            Self::ScopeMissing { .. }
+            | Self::Broadcast { .. }
+            | Self::ForeignSource { .. }
+            | Self::MessageTooLong { .. } => ErrorCode::InvalidRequest,
             Self::SackNotSupported { reason: SackRefusal::NotConnected(failure), .. } => failure.code(),
-            Self::MessageTooLong { .. }
-            | Self::DescriptorsExhausted { .. }
+            Self::DescriptorsExhausted { .. }
             | Self::IdentitiesExhausted { .. }
             | Self::SackNotSupported { .. }
             | Self::HandshakeMissed { .. }

@@ -35,7 +35,7 @@ const TOKEN: &str = "DATADOG_TRACEROUTE_TOKEN";
     max_term_width = 80,
     after_help = "\
 Each flag may be given as an environment variable, too: DATADOG_TRACEROUTE_ and its name in capitals, as \
-DATADOG_TRACEROUTE_MAX_CONCURRENT=16. The token itself may stand in DATADOG_TRACEROUTE_TOKEN, instead of --token-file."
+DATADOG_TRACEROUTE_MAX_CONCURRENT=16; the flag counts if both are given. The token itself may stand in DATADOG_TRACEROUTE_TOKEN, instead of --token-file."
 )]
 pub(crate) struct Args {
     /// Address to listen at; without a host all of both families
@@ -79,6 +79,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MS", default_value_t = 10_000, help_heading = heading::LIMITS,
           env = "DATADOG_TRACEROUTE_MAX_QUEUE_WAIT", hide_env = true, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
     max_queue_wait: u32,
+    /// Requests of one client at one time, those that wait included; 0 is no limit
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = heading::LIMITS,
+          env = "DATADOG_TRACEROUTE_MAX_PER_CLIENT", hide_env = true,
+          value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    max_per_client: u32,
     /// How long a request may go on; then what it has learnt is its answer
     #[arg(long, value_name = "MS", default_value_t = 3_600_000, help_heading = heading::LIMITS,
           env = "DATADOG_TRACEROUTE_MAX_DURATION", hide_env = true,
@@ -162,6 +167,7 @@ impl Args {
                 max_concurrent: count(self.max_concurrent),
                 max_queued: count(self.max_queued),
                 max_queue_wait: ms(self.max_queue_wait),
+                max_per_client: count(self.max_per_client),
                 max_duration: ms(self.max_duration),
                 client_rate: NonZeroU32::new(self.client_rate),
                 target_rate: NonZeroU32::new(self.target_rate),

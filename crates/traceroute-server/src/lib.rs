@@ -23,6 +23,7 @@ mod rate;
 mod routes;
 mod server;
 mod service;
+mod share;
 mod stream;
 mod system;
 mod token;

@@ -3,6 +3,7 @@
 use std::io;
 
 use tracing::Level;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 /// How much is logged, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,12 +13,18 @@ pub(crate) struct Log {
     pub(crate) json: bool,
 }
 
-/// From now on everything is logged that is not below the level.
-pub(crate) fn begin(Log { level, json }: Log) {
+/// How many lines may wait to be written.
+const WAITING: usize = 4096;
+
+/// From now on everything is logged that is not below the level, until the guard is dropped. It is written by a thread of its
+/// own: where nobody reads the log, lines are lost and nothing else.
+pub(crate) fn begin(Log { level, json }: Log) -> WorkerGuard {
+    let (writer, guard) =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING).finish(io::stderr());
     let log = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_ansi(false)
-        .with_writer(io::stderr)
+        .with_writer(writer)
         // Otherwise it tells standard error that it cannot write to standard error, and panics.
         .log_internal_errors(false);
     if json {
@@ -25,4 +32,5 @@ pub(crate) fn begin(Log { level, json }: Log) {
     } else {
         log.init();
     }
+    guard
 }

@@ -28,12 +28,13 @@ fn main() -> ExitCode {
 /// Serves until a signal ends it.
 fn run(settings: Settings) -> Result<(), String> {
     let Settings { address, log, options, connections, tracer } = settings;
-    log::begin(log);
     let listener = listen(&address).map_err(|error| format!("cannot listen at {address}: {error}"))?;
     let bound = listener.local_addr().map_or(address, |bound| bound.to_string());
     let tracer = tracer.prepare().map_err(|error| error.to_string())?;
-    // Before there are other threads, and after what may need more: a port below 1024, a file with a token, a large buffer.
+    // Before there are other threads, and after what may need more: a port below 1024, a file with a token, a large buffer. Its
+    // log has a thread, too.
     keep_only_what_tracing_needs().map_err(|error| format!("cannot give up privileges: {error}"))?;
+    let _log = log::begin(log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("{error}; `ulimit -n` shows and raises the limit"))?;
     runtime.block_on(async {

@@ -16,6 +16,8 @@ use crate::service::{Peer, Service};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest that is taken over from a client.
 const LONGEST_ID: usize = 64;
+/// How much of a query is logged.
+const LONGEST_QUERY: usize = 512;
 /// Nginx's number for a request whose client did not wait.
 const CLIENT_GONE: u16 = 499;
 
@@ -26,7 +28,7 @@ pub(crate) async fn observe(State(service): State<Service>, request: Request, ne
     let span = info_span!("request", id = %id, client);
     let mut observed = Observed {
         path: routes::ALL.iter().find(|path| **path == request.uri().path()).unwrap_or(&"other"),
-        query: request.uri().query().unwrap_or_default().to_owned(),
+        query: request.uri().query().unwrap_or_default().chars().take(LONGEST_QUERY).collect(),
         service,
         started: Instant::now(),
         status: CLIENT_GONE,

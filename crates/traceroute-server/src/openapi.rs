@@ -16,7 +16,8 @@ pub(crate) fn document() -> Value {
         "openapi": "3.1.0",
         "info": {
             "title": "datadog-traceroute-server",
-            "description": "Traces network paths by UDP, TCP or ICMP, and measures them end to end. Times are milliseconds.",
+            "description": "Traces network paths by UDP, TCP or ICMP, and measures them end to end. Times are milliseconds. \
+                            Another method is 405 and another path 404, a body or a head that is too long 413 or 431, all in plain text.",
             "version": env!("CARGO_PKG_VERSION"),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
@@ -105,7 +106,7 @@ fn traced(done: &Value) -> Value {
         "400": failure("A parameter is missing, malformed or out of its range"),
         "401": failure("No token, or not the right one"),
         "403": failure("The service's policy forbids the target"),
-        "429": with_wait("Too many requests from this client or for this target"),
+        "429": with_wait("Too many requests from this client, in a minute or at one time, or for this target"),
         "500": failure("The trace could not be carried out"),
         "503": with_wait("There is too much to do, or the service is about to end"),
     })

@@ -63,8 +63,8 @@ const LINK_LOCAL: &str = "link-local addresses";
 const METADATA: &str = "addresses of cloud metadata services";
 
 /// What is denied by default: no path leads there but the one to the next machine, and what answers there gives away secrets.
-/// Of the services that are not link-local: Alibaba, Azure, Oracle, AWS over IPv6, Google over IPv6.
-const DEFAULT_DENIALS: [(&str, &str); 7] = [
+/// Of the services that are not link-local: Alibaba, Azure, Oracle; and over IPv6 AWS, Google, Oracle, Scaleway, Akamai.
+const DEFAULT_DENIALS: [(&str, &str); 10] = [
     ("169.254.0.0/16", LINK_LOCAL),
     ("fe80::/10", LINK_LOCAL),
     ("100.100.100.200/32", METADATA),
@@ -72,6 +72,9 @@ const DEFAULT_DENIALS: [(&str, &str); 7] = [
     ("192.0.0.192/32", METADATA),
     ("fd00:ec2::/32", METADATA),
     ("fd20:ce::254/128", METADATA),
+    ("fd00:c1::a9fe:a9fe/128", METADATA),
+    ("fd00:42::42/128", METADATA),
+    ("fd00:a9fe:a9fe::1/128", METADATA),
 ];
 
 impl Policy {
@@ -102,7 +105,7 @@ impl Policy {
 }
 
 /// The IPv4 address that translators and tunnels on the way would make of an IPv6 one: IPv4-compatible (RFC 4291 section 2.5.5.1),
-/// NAT64 (RFC 6052 section 2.1), 6to4 (RFC 3056 section 2), Teredo (RFC 4380 section 4). With a network's own NAT64 (RFC 8215) it
+/// IPv4-translated (RFC 2765 section 2.1), ISATAP (RFC 5214 section 6.1), NAT64 (RFC 6052 section 2.1), 6to4 (RFC 3056 section 2), Teredo (RFC 4380 section 4). With a network's own NAT64 (RFC 8215) it
 /// depends on the length of its prefix, which nobody else knows, and may be any of several.
 fn embedded(address: IpAddr) -> Vec<Ipv4Addr> {
     let IpAddr::V6(address) = address else { return Vec::new() };
@@ -113,7 +116,12 @@ fn embedded(address: IpAddr) -> Vec<Ipv4Addr> {
     let last = at(6);
     let among =
         |network: &str| network.parse().is_ok_and(|network: IpNet| network.contains(&IpAddr::V6(address)));
-    if among("::/96") && !address.is_loopback() && address != Ipv6Addr::UNSPECIFIED || among("64:ff9b::/96") {
+    let of_interface = matches!(segments[4..6], [0 | 0x200, 0x5efe]);
+    if of_interface
+        || among("::ffff:0:0:0/96")
+        || among("::/96") && !address.is_loopback() && address != Ipv6Addr::UNSPECIFIED
+        || among("64:ff9b::/96")
+    {
         vec![last]
     } else if among("64:ff9b:1::/48") {
         // RFC 6052 section 2.2: octet 8 is always zero.
@@ -140,6 +148,7 @@ impl FromStr for Rule {
     type Err = InvalidRule;
 
     fn from_str(text: &str) -> Result<Self, InvalidRule> {
+        let text = text.trim();
         let invalid = || InvalidRule { text: text.to_owned() };
         if let Some(network) = network(text) {
             return Ok(Self { network: Some(network), ports: None });
@@ -191,25 +200,35 @@ impl fmt::Display for Rule {
 }
 
 /// What a tracer is told about its targets.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Targets {
-    policy: Policy,
-    rate: Option<RateLimit<IpAddr>>,
+    policy: Arc<Policy>,
+    rate: Option<Arc<RateLimit<IpAddr>>>,
 }
 
 impl Targets {
+    /// Whether a request may have its target, as far as that is known before its name is resolved.
+    pub(crate) fn check_beforehand(&self, request: &Request) -> Result<(), Denied> {
+        request.address().map_or(Ok(()), |address| self.policy.check(address, port(request)))
+    }
+
     pub(crate) fn new(policy: Policy, per_minute: Option<NonZeroU32>) -> Self {
-        Self { policy, rate: per_minute.map(|per_minute| RateLimit::new("for one target", per_minute)) }
+        let rate = per_minute.map(|per_minute| Arc::new(RateLimit::new("for one target", per_minute)));
+        Self { policy: Arc::new(policy), rate }
     }
 }
 
 impl TargetPolicy for Targets {
     fn check(&self, target: IpAddr, request: &Request) -> Result<(), Refusal> {
-        let port = (request.protocol() != Protocol::Icmp).then(|| request.port());
-        self.policy.check(target, port).map_err(|denied| -> Refusal { Arc::new(denied) })?;
+        self.policy.check(target, port(request)).map_err(|denied| -> Refusal { Arc::new(denied) })?;
         let rate = self.rate.as_ref().map_or(Ok(()), |rate| rate.check(target.to_canonical()));
         rate.map_err(|too_many| -> Refusal { Arc::new(too_many) })
     }
+}
+
+/// The port that a request probes.
+fn port(request: &Request) -> Option<u16> {
+    (request.protocol() != Protocol::Icmp).then(|| request.port())
 }
 
 #[cfg(test)]
@@ -224,7 +243,10 @@ mod tests {
         texts.iter().map(|text| text.parse().expect("a rule")).collect()
     }
 
-    const DISGUISES: [&str; 10] = [
+    const DISGUISES: [&str; 13] = [
+        "::ffff:0:169.254.169.254",
+        "2001:db8::5efe:169.254.169.254",
+        "2001:db8::200:5efe:169.254.169.254",
         "169.254.169.254",
         "::ffff:169.254.169.254",
         "::169.254.169.254",
@@ -240,7 +262,13 @@ mod tests {
     #[test]
     fn link_local_and_metadata_addresses_are_denied_by_default_in_every_disguise() {
         let policy = Policy::default();
-        for address in DISGUISES.iter().chain(&["fe80::1", "febf::1", "100.100.100.200", "fd00:ec2::254"]) {
+        for address in DISGUISES.iter().chain(&[
+            "fe80::1",
+            "febf::1",
+            "100.100.100.200",
+            "fd00:ec2::254",
+            "fd00:c1::a9fe:a9fe",
+        ]) {
             assert!(policy.check(ip(address), Some(80)).is_err(), "{address}");
             assert!(policy.check(ip(address), None).is_err(), "{address}");
         }

@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many keys are remembered. Where more of them ask within their times, the others are not limited.
+/// How many keys are remembered. Where more of them ask within their times, some of those that have the least to wait for are
+/// forgotten: so many clients are not to be held back by each one's rate.
 const CAPACITY: usize = 1 << 16;
+/// Among how many one to be forgotten is chosen.
+const CHOICE: usize = 8;
 
 /// How often those are looked for that need not be remembered any more.
 const CLEARING: Duration = Duration::from_secs(1);
@@ -42,7 +45,7 @@ pub(crate) struct TooMany {
     pub(crate) retry_after: Duration,
 }
 
-impl<K: Eq + Hash> RateLimit<K> {
+impl<K: Copy + Eq + Hash> RateLimit<K> {
     pub(crate) fn new(what: &'static str, per_minute: NonZeroU32) -> Self {
         let due = Due { next: HashMap::new(), cleared: Instant::now() };
         Self { what, per_minute, due: Mutex::new(due) }
@@ -63,9 +66,11 @@ impl<K: Eq + Hash> RateLimit<K> {
             due.retain(|_, due| *due > now);
             *cleared = now;
         }
-        if due.len() < CAPACITY {
-            due.insert(key, next + interval);
+        if due.len() >= CAPACITY && !due.contains_key(&key) {
+            let forgotten = due.iter().take(CHOICE).min_by_key(|(_, due)| **due).map(|(key, _)| *key);
+            forgotten.map(|key| due.remove(&key));
         }
+        due.insert(key, next + interval);
         Ok(())
     }
 }
@@ -118,8 +123,8 @@ mod tests {
         let limit = limit(1);
         let keys = u32::try_from(CAPACITY).expect("few");
         assert!((0..2 * keys).all(|key| limit.check(key).is_ok()));
+        assert!(limit.check(2 * keys - 1).is_err(), "the last is remembered though others are forgotten");
         assert_eq!(limit.due.lock().expect("not poisoned").next.len(), CAPACITY);
-        assert!(limit.check(0).is_err());
         tokio::time::advance(Duration::from_mins(1)).await;
         assert!(limit.check(0).is_ok());
         assert_eq!(limit.due.lock().expect("not poisoned").next.len(), 1, "those of the past are forgotten");

@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 
 use crate::client::Client;
 use crate::service::{Peer, Service};
+use crate::share::Shares;
 use crate::system;
 
 /// What connections may take.
@@ -43,8 +44,10 @@ impl Default for Connections {
 
 /// How many bytes the head of a request may have, and how many headers.
 const HEAD: (usize, usize) = (32 << 10, 100);
-/// How long a client may take over reading what was sent to it.
-const READING: Duration = Duration::from_secs(30);
+/// How long a client may take nothing of what was sent to it: slow ones open their window late.
+const READING: Duration = Duration::from_mins(5);
+/// After so long it is asked whether it is still there.
+const IDLE: Duration = Duration::from_secs(30);
 /// What answers may take, once all requests have ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How many connections may wait to be accepted.
@@ -122,6 +125,8 @@ async fn accept_all(
         warn!(connections = most, "no more are accepted at one time; `ulimit -n` shows and raises the limit");
     }
     let places = Arc::new(Semaphore::new(most));
+    // One client leaves the others half of them.
+    let shares = Shares::new((most / 2).max(1));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
@@ -141,6 +146,10 @@ async fn accept_all(
         }
         // An IPv4 client of a socket for both families is written as one of IPv6.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let Some(share) = shares.take(peer.ip()) else {
+            debug!(%peer, "the client has half of all connections");
+            continue;
+        };
         let client = Client::new(stream);
         let answers = service_fn({
             let (client, router) = (client.clone(), router.clone());
@@ -157,7 +166,7 @@ async fn accept_all(
             if let Err(error) = connection.await {
                 debug!(%error, %peer, "the connection ended");
             }
-            drop((place, counted));
+            drop((place, share, counted));
         });
     }
 }
@@ -174,7 +183,7 @@ fn http(connections: Connections) -> http1::Builder {
     let (bytes, headers) = HEAD;
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(connections.header_timeout);
-    http.max_buf_size(bytes).max_headers(headers);
+    http.max_buf_size(bytes).max_header_size(bytes).max_headers(headers);
     // Otherwise hyper keeps back what is known at once from who closes its side after asking.
     http.half_close(Client::NOTICES_THE_END);
     http
@@ -184,5 +193,5 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     system::give_up_who_does_not_read(&socket, READING)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(READING))
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(IDLE))
 }

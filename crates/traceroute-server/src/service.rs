@@ -14,9 +14,10 @@ use traceroute::{Error, ErrorCode, Results, Trace, TraceEvent, Tracer, TracerBui
 use crate::answer::Failure;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
-use crate::policy::{Policy, Targets};
+use crate::policy::{Denied, Policy, Targets};
 use crate::query::{self, Asked};
 use crate::rate::{self, RateLimit};
+use crate::share::{Share, Shares};
 use crate::token::Token;
 
 /// What a service allows.
@@ -32,6 +33,8 @@ pub struct Options {
     pub max_queued: usize,
     /// How long each waits at most.
     pub max_queue_wait: Duration,
+    /// Requests of one client at one time, those that wait included; 0 is no limit.
+    pub max_per_client: usize,
     /// How long a request may go on. What it has learnt by then is its answer.
     pub max_duration: Duration,
     /// Requests a minute of one client, an IPv4 address or the /64 network of an IPv6 one.
@@ -49,6 +52,7 @@ impl Default for Options {
             max_concurrent: 256,
             max_queued: 256,
             max_queue_wait: Duration::from_secs(10),
+            max_per_client: 0,
             max_duration: Duration::from_hours(1),
             client_rate: None,
             target_rate: None,
@@ -87,6 +91,8 @@ struct Inner {
     token: Option<Token>,
     client_rate: Option<RateLimit<IpAddr>>,
     gate: Arc<Gate>,
+    targets: Targets,
+    shares: Option<Shares>,
     max_duration: Duration,
     metrics: Metrics,
     stage: watch::Sender<Stage>,
@@ -101,14 +107,14 @@ pub(crate) struct Begun {
     /// When it has to end.
     ends: Instant,
     /// Its place among those that are carried out.
-    _permit: OwnedSemaphorePermit,
+    _place: Arc<(OwnedSemaphorePermit, Option<Share>)>,
 }
 
 impl Service {
     /// Opens the service's tracer, which `tracer` describes.
     pub async fn open(options: Options, tracer: TracerBuilder) -> Result<Self, Error> {
         let targets = Targets::new(options.policy, options.target_rate);
-        let tracer = tracer.target_policy(targets).build().await?;
+        let tracer = tracer.target_policy(targets.clone()).build().await?;
         let gate = Arc::new(Gate::new(options.max_concurrent, options.max_queued, options.max_queue_wait));
         Ok(Self {
             inner: Arc::new(Inner {
@@ -117,6 +123,8 @@ impl Service {
                 token: options.token,
                 client_rate: options.client_rate.map(|rate| RateLimit::new("from one client", rate)),
                 gate,
+                targets,
+                shares: (options.max_per_client > 0).then(|| Shares::new(options.max_per_client)),
                 max_duration: options.max_duration,
                 stage: watch::Sender::new(Stage::Serving),
                 started: Instant::now(),
@@ -173,8 +181,20 @@ impl Service {
         if let (Some(limit), Some(Peer(peer))) = (&self.inner.client_rate, peer) {
             limit.check(rate::client(peer.ip()))?;
         }
-        let Asked { request, warnings } = query::parse(query.unwrap_or_default())
+        let Asked { mut request, warnings } = query::parse(query.unwrap_or_default())
             .map_err(|invalid| Failure::new(ErrorCode::InvalidRequest, invalid.to_string()))?;
+        // Nobody is to wait, or to keep others waiting, for a refusal.
+        let denied = |denied: Denied| {
+            Failure::new(ErrorCode::Forbidden, format!("{} may not be traced: {denied}", request.target()))
+        };
+        self.inner.targets.check_beforehand(&request).map_err(denied)?;
+        let share = match (&self.inner.shares, peer) {
+            (Some(shares), Some(Peer(peer))) => Some(shares.take(peer.ip()).ok_or_else(|| {
+                let message = "this client has as many requests at one time as it may";
+                Failure { retry_after: Some(SOON), ..Failure::new(ErrorCode::RateLimited, message) }
+            })?),
+            _ => None,
+        };
         let backlog = self.inner.tracer.stats().probe_backlog;
         if backlog > BACKLOG {
             let message = "more probes wait than may be sent within a second";
@@ -182,8 +202,11 @@ impl Service {
         }
         let permit = self.inner.gate.enter().await;
         let permit = permit.map_err(|full| Failure::overloaded(full.to_string(), SOON))?;
+        // Names are looked up in threads that cannot be called off: while they last, they count.
+        let place = Arc::new((permit, share));
+        request.keep(Arc::clone(&place) as _);
         let trace = self.inner.tracer.start(request)?;
-        Ok(Begun { trace, warnings, ends: Instant::now() + self.inner.max_duration, _permit: permit })
+        Ok(Begun { trace, warnings, ends: Instant::now() + self.inner.max_duration, _place: place })
     }
 
     /// What happens next in a request, until it ends.
@@ -201,7 +224,7 @@ impl Service {
 
     /// Waits for the end of a request.
     pub(crate) async fn finish(&self, begun: Begun) -> Result<Results, Failure> {
-        let Begun { trace, mut warnings, ends, _permit } = begun;
+        let Begun { trace, mut warnings, ends, _place } = begun;
         let stopper = trace.stopper();
         let mut finish = pin!(trace.finish());
         let outcome = tokio::select! {
@@ -217,9 +240,18 @@ impl Service {
                 "the request was ended after {longest} ms, which is the longest that is allowed"
             ));
         }
-        let mut results = outcome?;
+        let mut results = match outcome {
+            Err(Error::Stopped) if self.is_stopping() => {
+                return Err(Failure::overloaded("the service is shutting down", SOON));
+            }
+            outcome => outcome?,
+        };
         results.warnings.splice(0..0, warnings);
         Ok(results)
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.inner.stage.borrow() == Stage::Stopping
     }
 
     /// Waits until a request has to end: by its own time, or with the service.

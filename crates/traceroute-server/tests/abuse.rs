@@ -357,3 +357,15 @@ fn idle_connections_leave_descriptors_for_traces() {
     assert_serves(&chain, &server);
     server.await_resources(before);
 }
+
+#[test]
+fn one_client_leaves_half_of_the_connections_to_others() {
+    let chain = chain();
+    let server = Server::start(chain.client(), &["--max-connections", "20", "--header-timeout", "60000"]);
+    let idle = server.connections_as(9, 50);
+    // Those beyond its half are closed at once.
+    for stream in &idle[10..] {
+        assert!(read_to_end(stream).is_empty());
+    }
+    assert_serves(&chain, &server);
+}

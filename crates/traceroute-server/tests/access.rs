@@ -351,6 +351,7 @@ fn every_variable_is_read() {
         ("MAX_QUEUED", "-1", "--max-queued"),
         ("MAX_QUEUE_WAIT", "long", "--max-queue-wait"),
         ("MAX_DURATION", "0", "--max-duration"),
+        ("MAX_PER_CLIENT", "-1", "--max-per-client"),
         ("CLIENT_RATE", "-1", "--client-rate"),
         ("TARGET_RATE", "often", "--target-rate"),
         ("PROBE_RATE", "10000001", "--probe-rate"),
@@ -381,7 +382,7 @@ fn help_has_as_many_flags_as_there_are_variables() {
         flag[end..].trim_start_matches(['[', '=', ' ']).starts_with('<').then(|| flag[..end].to_owned())
     };
     let flags: BTreeSet<String> = help.lines().filter_map(flag).collect();
-    assert_eq!((output.status.code(), flags.len()), (Some(0), 18), "{flags:?}");
+    assert_eq!((output.status.code(), flags.len()), (Some(0), 19), "{flags:?}");
     assert!(help.contains("DATADOG_TRACEROUTE_TOKEN"), "{help}");
 }
 
@@ -401,6 +402,7 @@ fn all_variables_together_take_effect() {
         ("MAX_QUEUED", "1"),
         ("MAX_QUEUE_WAIT", "70"),
         ("MAX_DURATION", "60000"),
+        ("MAX_PER_CLIENT", "10"),
         ("CLIENT_RATE", "120"),
         ("TARGET_RATE", "20"),
         ("PROBE_RATE", "1000"),
@@ -471,4 +473,18 @@ fn all_variables_together_take_effect() {
     assert_eq!(listening["address"], "127.0.0.1:3765");
     assert!(lines.iter().any(|line| line["level"] == "DEBUG"), "{log}");
     assert!(!log.contains("s3cret"), "{log}");
+}
+
+/// What is known to be denied takes no place, and waits for none.
+#[test]
+fn a_denied_address_is_refused_at_once_though_all_places_are_taken() {
+    let chain = short_chain();
+    let server = Server::start(chain.client(), &["--max-concurrent", "1", "--max-queue-wait", "60000"]);
+    let _lasting = server.send("/traceroute?target=10.71.1.2&e2e-queries=100");
+    server.await_metric("traceroute_requests_in_flight", |requests| requests == 1);
+    for target in ["169.254.169.254", "[fe80::1%25nowhere]"] {
+        let answer = server.get(&format!("/traceroute?target={target}"));
+        assert_refused(&answer, 403, "FORBIDDEN");
+        assert!(answer.took < Duration::from_secs(1), "{answer:?}");
+    }
 }

@@ -4,11 +4,12 @@
 
 mod common;
 
+use std::net::UdpSocket;
 use std::sync::{PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Answer, Asked, Server, addresses, raise_descriptor_limit};
+use common::{Answer, Asked, Scratch, Server, addresses, raise_descriptor_limit, with_files};
 use traceroute_testnet::kernel::Chain;
 
 const AT_ONCE: usize = 1000;
@@ -224,4 +225,42 @@ fn who_does_not_read_a_stream_keeps_no_place_when_its_request_has_ended() {
     let next = server.get(&format!("/traceroute?target={target}&traceroute-queries=1&e2e-queries=0"));
     next.result();
     assert!(next.took < Duration::from_secs(20), "{next:?}");
+}
+
+#[test]
+fn a_client_has_no_more_requests_at_one_time_than_it_may() {
+    let _shared = ALONE.read().unwrap_or_else(PoisonError::into_inner);
+    let chain = Chain::builder().routers(1).build().unwrap();
+    chain.target().blackhole().unwrap();
+    let server = Server::start(chain.client(), &["--max-per-client", "2"]);
+    let ask_as = |client| Asked::on(server.connect_as(client), "GET", &lasting(&chain, 3000), &[]);
+    let (first, second) = (ask_as(7), ask_as(7));
+    server.await_metric("traceroute_requests_in_flight", |requests| requests == 2);
+    let (status, code, message) = ask_as(7).answer().failure();
+    assert_eq!((status, code.as_str()), (429, "RATE_LIMITED"), "{message}");
+    for answer in answers(vec![first, second, ask_as(8)]) {
+        answer.result();
+    }
+    ask_as(7).answer().result();
+}
+
+/// The system's resolver cannot be called off: while it asks for the name that a client does not wait for any more, the
+/// client's place is taken.
+#[test]
+fn a_name_that_is_being_looked_up_keeps_its_place() {
+    let _shared = ALONE.read().unwrap_or_else(PoisonError::into_inner);
+    let (chain, scratch) = (Chain::builder().routers(1).build().unwrap(), Scratch::new("slow-names"));
+    let _says_nothing = chain.client().run(|| UdpSocket::bind("127.0.0.53:53")).unwrap();
+    let resolver = scratch.write("resolv.conf", "nameserver 127.0.0.53\noptions timeout:2 attempts:1\n");
+    let files = [(resolver.as_str(), "/etc/resolv.conf")];
+    let command = with_files(chain.client(), &files, &["--max-concurrent", "1"]);
+    let server = Server::run(chain.client(), command);
+    let gone = server.send("/traceroute?target=slow.test");
+    server.await_metric("traceroute_requests_in_flight", |requests| requests == 1);
+    drop(gone);
+    server.await_metric("traceroute_requests_in_flight", |requests| requests == 0);
+    let target = chain.target().addresses().v4;
+    let next = server.get(&format!("/traceroute?target={target}&traceroute-queries=1&e2e-queries=0"));
+    next.result();
+    assert!(next.took > Duration::from_millis(500), "{next:?}");
 }

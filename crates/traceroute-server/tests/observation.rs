@@ -121,3 +121,18 @@ fn what_is_below_the_level_is_not_logged() {
     server.get("/traceroute?target=127.0.0.1&traceroute-queries=1&e2e-queries=0").result();
     server.wait_for("DEBUG");
 }
+
+/// More than a pipe and the log's own queue hold.
+#[test]
+fn a_log_that_nobody_reads_holds_up_nothing() {
+    let namespace = Namespace::new().unwrap();
+    let server = Server::unread(&namespace, &["--log-level", "trace"]);
+    let query = "q".repeat(20_000);
+    for _ in 0..1_000 {
+        assert_eq!(server.get(&format!("/nothing?{query}")).status, 404);
+    }
+    server.get("/traceroute?target=127.0.0.1&traceroute-queries=1&e2e-queries=0").result();
+    server.signal(Signal::TERM);
+    let (status, _) = server.wait();
+    assert_eq!(status, 0);
+}

@@ -175,7 +175,7 @@ fn a_client_in_the_middle_of_a_head_delays_the_end_by_its_time_out_only() {
     server.await_metric("traceroute_http_connections", |connections| connections == 3);
     let signalled = terminate(&server);
     finishing.write_all(b"a\r\n\r\n").unwrap();
-    assert_eq!(next_answer(&mut BufReader::new(finishing)).header("connection"), Some("close"));
+    assert_eq!(next_answer(&mut BufReader::new(finishing)).status, 200);
     assert_ends(server, signalled, Duration::from_secs(1) + LITTLE);
     assert!(!read_to_end(&slow).starts_with(b"HTTP/1.1 200"));
 }

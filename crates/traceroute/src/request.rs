@@ -1,6 +1,9 @@
 //! What to trace and how, checked.
 
+use std::any::Any;
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use traceroute_core::{Protocol, Shape, TcpMethod, Ttl, Wait};
@@ -10,6 +13,7 @@ use crate::parameters::{
     DSCP, E2E_INTERVAL, E2E_QUERIES, FIRST_TTL, MAX_TTL, Number, PORT, SEND_DELAY, SIZE, TIMEOUT, TOS,
     TRACEROUTE_QUERIES,
 };
+use crate::resolve::Held;
 use crate::target::{Host, Target, not_a_host};
 
 /// The destination port when none is asked for.
@@ -71,6 +75,18 @@ pub struct Request {
     pub(crate) wait: Wait,
     pub(crate) serial: bool,
     pub(crate) paris: bool,
+    /// In few bytes: hardly any request has it.
+    held: Option<Box<Kept>>,
+}
+
+/// What is kept as long as there is work for a request.
+#[derive(Clone)]
+struct Kept(Held);
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Kept")
+    }
 }
 
 /// A request as it was typed. Numbers of any size are taken here, and refused by [`build`](Self::build) with an error
@@ -134,6 +150,25 @@ impl Request {
             wait: Wait::ADAPTIVE,
             serial: false,
             paris: false,
+        }
+    }
+
+    /// Keeps something, as a place among those that may ask, until all work for the request has ended, also that of the
+    /// system's resolver, which cannot be called off.
+    pub fn keep(&mut self, held: Arc<dyn Any + Send + Sync>) {
+        self.held = Some(Box::new(Kept(held)));
+    }
+
+    pub(crate) fn held(&self) -> Option<Held> {
+        self.held.as_ref().map(|kept| Arc::clone(&kept.0))
+    }
+
+    /// The target's address, if it was given as one.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        match self.target.host {
+            Host::Address { address, .. } => Some(address),
+            Host::Name(_) => None,
         }
     }
 
@@ -420,6 +455,7 @@ impl RequestBuilder {
             wait: self.wait,
             serial: self.serial || self.paris,
             paris: self.paris,
+            held: None,
             target,
         })
     }

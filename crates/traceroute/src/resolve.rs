@@ -4,6 +4,7 @@
 //! inside the tracer's network namespace, which nobody joins: a time-out gives up waiting, and the process may end
 //! while they still ask.
 
+use std::any::Any;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -20,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How many threads may ask at one time.
 const THREADS: usize = 256;
 
+/// Something that lives as long as the work for a request.
+pub(crate) type Held = Arc<dyn Any + Send + Sync>;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Resolver {
     threads: Arc<Semaphore>,
@@ -31,8 +35,15 @@ impl Resolver {
     }
 
     /// The first address of `name` in the family asked for.
-    pub(crate) async fn resolve(&self, network: &Network, name: &str, ipv6: bool) -> Result<IpAddr, Error> {
-        let addresses = self.addresses(network, name).await?;
+    /// `held` is kept until the system has answered, though nobody waits any more.
+    pub(crate) async fn resolve(
+        &self,
+        network: &Network,
+        name: &str,
+        ipv6: bool,
+        held: Option<Held>,
+    ) -> Result<IpAddr, Error> {
+        let addresses = self.addresses(network, name, held).await?;
         let family = if ipv6 { "IPv6" } else { "IPv4" };
         addresses
             .into_iter()
@@ -41,14 +52,24 @@ impl Resolver {
     }
 
     /// All addresses of `name`.
-    pub(crate) async fn addresses(&self, network: &Network, name: &str) -> Result<Vec<IpAddr>, Error> {
-        let addresses = timeout(PATIENCE, self.ask(network, name))
+    pub(crate) async fn addresses(
+        &self,
+        network: &Network,
+        name: &str,
+        held: Option<Held>,
+    ) -> Result<Vec<IpAddr>, Error> {
+        let addresses = timeout(PATIENCE, self.ask(network, name, held))
             .await
             .map_err(|_| failed(name, format!("no answer within {} seconds", PATIENCE.as_secs())))??;
         addresses.map_err(|error| failed(name, reason(&error)))
     }
 
-    async fn ask(&self, network: &Network, name: &str) -> Result<io::Result<Vec<IpAddr>>, Error> {
+    async fn ask(
+        &self,
+        network: &Network,
+        name: &str,
+        held: Option<Held>,
+    ) -> Result<io::Result<Vec<IpAddr>>, Error> {
         // The semaphore is never closed; without a permit the thread would only not be counted.
         let permit = Arc::clone(&self.threads).acquire_owned().await.ok();
         let (answer, addresses) = oneshot::channel();
@@ -57,7 +78,7 @@ impl Resolver {
             let found = (host.as_str(), 0).to_socket_addrs();
             let found = found
                 .map(|addresses| addresses.map(|address: SocketAddr| address.ip().to_canonical()).collect());
-            drop(permit);
+            drop((permit, held));
             // Nobody listens any more if the request has ended.
             answer.send(found).unwrap_or_default();
         })?;

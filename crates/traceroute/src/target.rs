@@ -138,7 +138,10 @@ fn check_name(name: &str) -> Result<(), String> {
     }
     let last = labels.rsplit('.').next().unwrap_or_default();
     let number = last.bytes().all(|byte| byte.is_ascii_digit())
-        || last.strip_prefix("0x").is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        || last
+            .strip_prefix("0x")
+            .or(last.strip_prefix("0X"))
+            .is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
     if number {
         return Err(
             "it is neither a name nor an IPv4 address, which has four decimal numbers from 0 to 255 without \

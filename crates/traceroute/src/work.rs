@@ -38,7 +38,7 @@ pub(crate) async fn carry_out(
     }
     let enrichment = Enrichment::begin(&tracer.lookups, request, events);
     let source = tracer.network.source_address(request.protocol, destination, request.effective_port())?;
-    debug!(target = %destination.address, %source, "tracing");
+    debug!(address = %destination.address, %source, "tracing");
 
     events.send(|| TraceEvent::Resolved { target: destination.address, source });
 
@@ -72,7 +72,7 @@ async fn resolve(tracer: &Inner, request: &Request, phase: &Watched<Phase>) -> R
         Host::Address { address, zone } => (*address, zone.as_deref()),
         Host::Name(name) => {
             let address = tokio::select! {
-                address = tracer.resolver.resolve(&tracer.network, name, request.ipv6) => address?,
+                address = tracer.resolver.resolve(&tracer.network, name, request.ipv6, request.held()) => address?,
                 () = reached(phase, Phase::Stopped) => return Err(Error::Stopped),
             };
             if let Some(reason) = not_a_host(address) {

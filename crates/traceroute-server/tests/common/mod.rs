@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use traceroute_core::Direction;
 use traceroute_testnet::CapturedPacket;
 use traceroute_testnet::kernel::{Chain, Namespace};
@@ -83,6 +84,18 @@ impl<'a> Server<'a> {
         Self { namespace, child, log, reader: Some(reader) }
     }
 
+    /// Starts the service, whose log nobody reads while it is there, and waits until it can be connected to.
+    #[track_caller]
+    pub(crate) fn unread(namespace: &'a Namespace, arguments: &[&str]) -> Self {
+        let mut command = namespace.command(PROGRAM);
+        let command = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        let child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let server = Self { namespace, child, log: Arc::default(), reader: None };
+        let connects = || namespace.run(|| TcpStream::connect(ADDRESS)).is_ok();
+        server.await_value("a connection", connects, |connects| *connects);
+        server
+    }
+
     pub(crate) fn log(&self) -> String {
         self.log.text.lock().unwrap().clone()
     }
@@ -114,7 +127,9 @@ impl<'a> Server<'a> {
     /// Waits for its end; its status, as a shell reports it, and its log.
     pub(crate) fn wait(mut self) -> (i32, String) {
         let status = self.child.wait().unwrap();
-        self.reader.take().unwrap().join().unwrap();
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
         (status.code().or(status.signal().map(|signal| 128 + signal)).unwrap(), self.log())
     }
 
@@ -307,10 +322,28 @@ pub(crate) fn raise_descriptor_limit() {
 }
 
 impl Server<'_> {
-    /// So many connections to it.
+    /// So many connections to it, of four clients in turn: one may not have them all.
     pub(crate) fn connections(&self, count: usize) -> Vec<TcpStream> {
-        let connect = || (0..count).map(|_| TcpStream::connect(ADDRESS).unwrap()).collect::<Vec<_>>();
-        let streams = self.namespace.run(connect);
+        self.connections_of((2..6).cycle().take(count))
+    }
+
+    /// So many connections of the client at this address of 127.0.0.0/24.
+    pub(crate) fn connections_as(&self, client: u8, count: usize) -> Vec<TcpStream> {
+        self.connections_of(std::iter::repeat_n(client, count))
+    }
+
+    pub(crate) fn connect_as(&self, client: u8) -> TcpStream {
+        self.connections_as(client, 1).remove(0)
+    }
+
+    fn connections_of(&self, clients: impl Iterator<Item = u8> + Send) -> Vec<TcpStream> {
+        let connect = |client| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.bind(&SocketAddr::from(([127, 0, 0, client], 0)).into()).unwrap();
+            socket.connect(&ADDRESS.parse::<SocketAddr>().unwrap().into()).unwrap();
+            TcpStream::from(socket)
+        };
+        let streams: Vec<TcpStream> = self.namespace.run(|| clients.map(connect).collect());
         for stream in &streams {
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
         }

@@ -183,7 +183,7 @@ impl Client {
             vec![address]
         } else {
             let network = self.sockets.network()?;
-            let resolved = self.resolver.addresses(&network, bare).await;
+            let resolved = self.resolver.addresses(&network, bare, None).await;
             resolved.map_err(|error| Failure::Transport(error.into()))?
         };
         let attempts = (0..).zip(addresses.into_iter().filter(wanted)).map(|(place, address)| {

@@ -228,6 +228,7 @@ pub(super) fn prepare_socket() -> io::Result<Socket> {
 
 /// Nothing arrives before the filter is in place and the socket is bound.
 fn begin(socket: Socket, filter: &[SockFilter]) -> io::Result<OwnedFd> {
+    warn_of_small_buffer(&socket);
     socket.set_nonblocking(true)?;
     socket.attach_filter(filter)?;
     let stamps = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
@@ -246,9 +247,16 @@ fn enlarge_buffer(socket: &Socket) {
     let size = libc::c_int::try_from(RECEIVE_BUFFER).unwrap_or(libc::c_int::MAX);
     let enlarged = sys::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, size)
         .or_else(|_| socket.set_recv_buffer_size(RECEIVE_BUFFER));
+    if let Err(error) = enlarged {
+        debug!(%error, "the capture keeps its default buffer");
+    }
+}
+
+/// Says if the buffer is not as large as it is to be.
+fn warn_of_small_buffer(socket: &Socket) {
     // The kernel says twice as much as it was asked for (socket(7)).
     let bytes = socket.recv_buffer_size().unwrap_or_default() / 2;
-    if enlarged.is_err() || bytes < RECEIVE_BUFFER {
+    if bytes < RECEIVE_BUFFER {
         warn!(
             bytes,
             wanted = RECEIVE_BUFFER,
