@@ -209,16 +209,16 @@ pub(crate) enum Command {
 const VERBOSE: Switch = Switch { name: "verbose", meaning: "Log every step on standard error" };
 const JSON: Switch = Switch { name: "json", meaning: "The same as --format json" };
 
-const FORMATS: Words = Words(&["auto", "json", "table", "csv"]);
-const PROTOCOLS: Words = Words(&["udp", "icmp", "tcp"]);
-const WAITS: Words = Words(&["adaptive", "full"]);
-const TCP_METHODS: Words = Words(&["syn", "sack", "prefer_sack", "syn_socket"]);
-const SHELLS: Words = Words(&["bash", "zsh", "fish", "powershell", "elvish"]);
+const FORMATS: Words = Words(|| vec!["auto", "json", "table", "csv"]);
+const PROTOCOLS: Words = Words(|| PROTOCOL.words());
+const WAITS: Words = Words(|| WAIT.words());
+const TCP_METHODS: Words = Words(|| TCP_METHOD.words());
+const SHELLS: Words = Words(|| vec!["bash", "zsh", "fish", "powershell", "elvish"]);
 pub(crate) const SHELL_WORDS: &str = "bash, zsh, fish, powershell or elvish";
 
 /// Text for which completions offer some words. Whether it is one of them is checked elsewhere.
 #[derive(Clone, Copy, Debug)]
-struct Words(&'static [&'static str]);
+struct Words(fn() -> Vec<&'static str>);
 
 impl TypedValueParser for Words {
     type Value = String;
@@ -233,7 +233,7 @@ impl TypedValueParser for Words {
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        Some(Box::new(self.0.iter().map(|word| PossibleValue::new(*word))))
+        Some(Box::new((self.0)().into_iter().map(PossibleValue::new)))
     }
 }
 

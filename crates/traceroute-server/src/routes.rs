@@ -3,7 +3,7 @@
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, Uri};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Extension, Router};
@@ -37,6 +37,7 @@ impl Service {
             .route(STREAM, any(traceroute_stream))
             .route(METRICS, any(metrics_text))
             .route(OPENAPI, any(description))
+            .route_layer(from_fn(only_get))
             .route_layer(from_fn_with_state(self.clone(), authorise));
         Router::new()
             .route(HEALTH, any(health))
@@ -63,28 +64,25 @@ async fn authorise(
     Ok(next.run(request).await)
 }
 
+/// `any` leaves the answer to other methods to us: it is the reference's.
+async fn only_get(request: Request, next: Next) -> Response {
+    if request.method() == Method::GET { next.run(request).await } else { method_not_allowed() }
+}
+
 async fn traceroute(
     State(service): State<Service>,
-    method: Method,
     uri: Uri,
     peer: Option<Extension<Peer>>,
 ) -> Result<Response, Failure> {
-    if method != Method::GET {
-        return Ok(method_not_allowed());
-    }
     let begun = service.begin(uri.query(), peer.map(|Extension(peer)| peer)).await?;
     Ok(in_json(&service.finish(begun).await?))
 }
 
 async fn traceroute_stream(
     State(service): State<Service>,
-    method: Method,
     uri: Uri,
     peer: Option<Extension<Peer>>,
 ) -> Result<Response, Failure> {
-    if method != Method::GET {
-        return Ok(method_not_allowed());
-    }
     let begun = service.begin(uri.query(), peer.map(|Extension(peer)| peer)).await?;
     stream::begin(service, begun).await
 }
@@ -96,16 +94,10 @@ async fn health(State(service): State<Service>, method: Method) -> Response {
     in_json(&Health::now(service.uptime()))
 }
 
-async fn metrics_text(State(service): State<Service>, method: Method) -> Response {
-    if method != Method::GET {
-        return method_not_allowed();
-    }
+async fn metrics_text(State(service): State<Service>) -> Response {
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], service.metrics().text()).into_response()
 }
 
-async fn description(method: Method) -> Response {
-    if method != Method::GET {
-        return method_not_allowed();
-    }
+async fn description() -> Response {
     in_json(&openapi::document())
 }

@@ -106,6 +106,8 @@ pub(crate) struct Begun {
     warnings: Vec<String>,
     /// When it has to end.
     ends: Instant,
+    /// Whether it was ended because of that.
+    was_ended: bool,
     /// Its place among those that are carried out.
     _place: Arc<(OwnedSemaphorePermit, Option<Share>)>,
 }
@@ -206,7 +208,13 @@ impl Service {
         let place = Arc::new((permit, share));
         request.keep(Arc::clone(&place) as _);
         let trace = self.inner.tracer.start(request)?;
-        Ok(Begun { trace, warnings, ends: Instant::now() + self.inner.max_duration, _place: place })
+        Ok(Begun {
+            trace,
+            warnings,
+            ends: Instant::now() + self.inner.max_duration,
+            was_ended: false,
+            _place: place,
+        })
     }
 
     /// What happens next in a request, until it ends.
@@ -217,6 +225,7 @@ impl Service {
             event = begun.trace.next_event() => event,
             () = self.time_is_up(begun.ends) => {
                 stopper.stop();
+                begun.was_ended = begun.ends <= Instant::now();
                 begun.trace.next_event().await
             }
         }
@@ -224,17 +233,18 @@ impl Service {
 
     /// Waits for the end of a request.
     pub(crate) async fn finish(&self, begun: Begun) -> Result<Results, Failure> {
-        let Begun { trace, mut warnings, ends, _place } = begun;
+        let Begun { trace, mut warnings, ends, mut was_ended, _place } = begun;
         let stopper = trace.stopper();
         let mut finish = pin!(trace.finish());
         let outcome = tokio::select! {
             outcome = &mut finish => outcome,
             () = self.time_is_up(ends) => {
                 stopper.stop();
+                was_ended = ends <= Instant::now();
                 finish.await
             }
         };
-        if ends <= Instant::now() {
+        if was_ended {
             let longest = self.inner.max_duration.as_millis();
             warnings.push(format!(
                 "the request was ended after {longest} ms, which is the longest that is allowed"
