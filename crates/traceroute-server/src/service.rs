@@ -158,12 +158,6 @@ impl Service {
         &self.inner.metrics
     }
 
-    /// The service's tracer.
-    #[must_use]
-    pub fn tracer(&self) -> &Tracer {
-        &self.inner.tracer
-    }
-
     /// How long the service has been there.
     pub(crate) fn uptime(&self) -> Duration {
         self.inner.started.elapsed()

@@ -211,7 +211,7 @@ fn a_request_that_goes_on_for_too_long_is_answered_with_what_it_has_learnt() {
     }
 }
 
-/// More than the buffers of a connection take: who does not read it is cut off after 30 s.
+/// More than the buffers of a connection take: who does not read it is cut off after five minutes.
 #[test]
 fn who_does_not_read_a_stream_keeps_no_place_when_its_request_has_ended() {
     let _shared = ALONE.read().unwrap_or_else(PoisonError::into_inner);
