@@ -215,14 +215,16 @@ fn a_request_that_goes_on_for_too_long_is_answered_with_what_it_has_learnt() {
 #[test]
 fn who_does_not_read_a_stream_keeps_no_place_when_its_request_has_ended() {
     let _shared = ALONE.read().unwrap_or_else(PoisonError::into_inner);
-    let chain = Chain::builder().build().unwrap();
-    let arguments = ["--max-concurrent", "1", "--max-queued", "1", "--max-queue-wait", "60000"];
+    let chain = Chain::builder().routers(1).build().unwrap();
+    chain.target().blackhole().unwrap();
+    let arguments = ["--max-concurrent", "1", "--max-queue-wait", "60000", "--probe-rate", "0"];
     let server = Server::start(chain.client(), &arguments);
     let target = chain.target().addresses().v4;
-    let path = format!("/traceroute/stream?target={target}&traceroute-queries=1000&e2e-queries=0");
+    let many = "traceroute-queries=1000&e2e-queries=0&max-ttl=50&send-delay=1&timeout=500";
+    let path = format!("/traceroute/stream?target={target}&{many}");
     let _unread = Asked::on(server.connect(), "GET", &path, &[]);
     server.await_metric("traceroute_requests_in_flight", |requests| requests == 1);
-    let next = server.get(&format!("/traceroute?target={target}&traceroute-queries=1&e2e-queries=0"));
+    let next = server.get("/traceroute?target=127.0.0.1&traceroute-queries=1&e2e-queries=0");
     next.result();
     assert!(next.took < Duration::from_secs(20), "{next:?}");
 }
