@@ -137,8 +137,11 @@ fn those_who_wait_are_served_in_their_order_and_no_more_than_may_wait() {
     for answer in answers(asked) {
         answer.result();
     }
+    // What is answered is in the log a moment later.
+    let ids = ["id=first", "id=second", "id=third", "id=fourth"];
+    ids.iter().for_each(|id| server.wait_for(id));
     let log = server.log();
-    let places = ["id=first", "id=second", "id=third", "id=fourth"].map(|id| log.find(id).unwrap());
+    let places = ids.map(|id| log.find(id).unwrap());
     assert!(places.is_sorted(), "{log}");
 }
 
