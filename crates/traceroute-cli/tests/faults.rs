@@ -21,10 +21,11 @@ fn silent_routers_are_blank_and_cost_no_time_out() {
         chain.router(router).silence().unwrap();
     }
     for (method, target) in cases(&chain) {
-        let outcome = trace(chain.client(), &["-P", method, "-q2", "-Q0", &target.to_string()]);
+        let arguments = ["-P", method, "-q2", "-Q0", "--timeout", "20000", &target.to_string()];
+        let outcome = trace(chain.client(), &arguments);
         outcome.report().assert_reached(2, &silent_at(path(&chain, target), &[3, 4]));
-        // The time-out is 3 s; a silent hop is given 200 ms where round trips take less than 20.
-        assert!(outcome.took < Duration::from_millis(1500), "{method} to {target}: {:?}", outcome.took);
+        // A silent hop is given 200 ms where round trips take less than 20, as they do here unless the machine is busy.
+        assert!(outcome.took < Duration::from_secs(10), "{method} to {target}: {:?}", outcome.took);
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpStream};
 use std::time::Duration;
 
 use common::{Outcome, addresses, hops, path, program, silent_at, start, targets, trace};
@@ -79,10 +79,10 @@ fn two_silent_hops_cost_no_time_out() {
     }
     for target in targets(&chain) {
         for method in ["syn", "sack", "prefer_sack"] {
-            let outcome = tcp(&chain, method, OPEN, target, &["-q3", "-Q0"]);
+            let outcome = tcp(&chain, method, OPEN, target, &["-q3", "-Q0", "--timeout", "20000"]);
             outcome.report().assert_reached(3, &silent_at(path(&chain, target), &[3, 4]));
-            // 0.2 s; the reference takes 6.4 s.
-            assert!(outcome.took < Duration::from_millis(1500), "{method} to {target}: {:?}", outcome.took);
+            // 0.2 s unless the machine is busy; the reference takes 6.4 s with a time-out of 3 s.
+            assert!(outcome.took < Duration::from_secs(10), "{method} to {target}: {:?}", outcome.took);
         }
     }
 }
@@ -153,7 +153,8 @@ fn a_target_that_speaks_first_is_told_apart() {
     chain.router(2).silence().unwrap();
     for target in targets(&chain) {
         for method in ["sack", "prefer_sack"] {
-            let report = tcp(&chain, method, OPEN, target, &["-q1", "-Q0"]).report();
+            let more = ["-q1", "-Q0", "--wait", "full", "--timeout", "2000"];
+            let report = tcp(&chain, method, OPEN, target, &more).report();
             let run = report.run();
             assert_eq!(addresses(run), silent_at(path(&chain, target), &[2]), "{run}");
             assert_eq!(
@@ -221,7 +222,10 @@ fn an_application_behind_syn_cookies_receives_nothing() {
         report.assert_reached(1, &path(&chain, target));
         assert_eq!(report.run()["port_state"], "open");
     }
-    assert_eq!((server.counts().accepted, server.counts().received), (0, 0));
+    // Connections are accepted in their order: one that is made now comes after all others.
+    drop(chain.target().run(|| TcpStream::connect((targets(&chain)[0], 80))).unwrap());
+    let counts = server.await_ended(1).unwrap();
+    assert_eq!((counts.accepted, counts.received), (1, 0));
 }
 
 /// Without automatic flow labels all connections of a host have the same, which is none.
