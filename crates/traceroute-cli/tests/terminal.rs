@@ -26,6 +26,9 @@ fn balanced() -> SimulatedLink {
     SimulatedLink::veth(topology, 1).unwrap()
 }
 
+/// The simulated network is a thread of ours, whose answers may be late. The silent router is waited for in any case.
+const PATIENT: [&str; 3] = ["--wait=full", "--timeout", "1000"];
+
 fn run(namespace: &Namespace, size: (u16, u16), arguments: &[&str]) -> Seen {
     Terminal::open(size).start(program(namespace, arguments)).wait()
 }
@@ -71,7 +74,7 @@ fn a_load_balanced_path_shows_who_went_where() {
     let link = balanced();
     let target = IpAddr::from(link.target().v4).to_string();
     // Ports are drawn at random: of six flows two take the same branch, and all six one time in 243.
-    let seen = run(link.client(), (120, 40), &["-q6", "-Q0", &target]);
+    let seen = run(link.client(), (120, 40), &[&["-q6", "-Q0", &target][..], &PATIENT].concat());
     let rows = rows(&seen.screen);
     let second: Vec<_> =
         rows.iter().filter(|row| row.iter().any(|word| word.starts_with("198.18.1."))).collect();
@@ -85,7 +88,8 @@ fn a_load_balanced_path_shows_who_went_where() {
 fn the_table_fills_in_and_the_progress_is_shown_meanwhile() {
     let link = balanced();
     let target = link.target().v4.to_string();
-    let seen = run(link.client(), (80, 24), &["-q1", "-Q4", &target]);
+    let arguments = [&["-q1", "-Q4", "--e2e-interval", "1000", &target][..], &PATIENT].concat();
+    let seen = run(link.client(), (80, 24), &arguments);
     let progress = |screen: &&String| screen.contains("end to end [");
     let with_progress: Vec<_> = seen.screens.iter().filter(progress).collect();
     assert!(with_progress.iter().any(|screen| screen.contains("] 2/4")), "{seen:?}");
