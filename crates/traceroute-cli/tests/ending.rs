@@ -68,7 +68,7 @@ fn a_signal_amid_the_end_to_end_probes_prints_what_was_learnt() {
         let report = assert_interrupted(&outcome, status);
         report.assert_reached(1, &path(&chain, target));
         let sent = report.0["e2e_probe"]["packets_sent"].as_u64().unwrap();
-        assert!((1..=2).contains(&sent), "{outcome:?}");
+        assert!((1..50).contains(&sent), "{outcome:?}");
         assert_eq!(report.0["e2e_probe"]["packets_received"], sent, "a probe on its way is not a lost one");
         assert!(outcome.stdout.ends_with("}\n"));
     }
