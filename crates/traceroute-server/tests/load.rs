@@ -7,14 +7,14 @@ mod common;
 use std::net::UdpSocket;
 use std::sync::{PoisonError, RwLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{Answer, Asked, Scratch, Server, addresses, raise_descriptor_limit, with_files};
 use traceroute_testnet::kernel::Chain;
 
 const AT_ONCE: usize = 1000;
 /// The figure is 50 ms, which `cargo xtask bench` measures.
-const AT_ONCE_REFUSED: Duration = Duration::from_secs(1);
+const AT_ONCE_REFUSED: Duration = Duration::from_secs(2);
 
 /// Written by a test whose thousand requests would be in another one's time, and read by the others.
 static ALONE: RwLock<()> = RwLock::new(());
@@ -94,13 +94,14 @@ fn of_a_thousand_at_once_those_beyond_the_limit_are_refused_at_once_and_the_othe
     let target = chain.target().addresses().v4;
     // Eight routers and two silent hops; the answer to the last is waited for until long after all others are refused.
     let path =
-        format!("/traceroute?target={target}&traceroute-queries=1&e2e-queries=0&max-ttl=10&timeout=5000");
+        format!("/traceroute?target={target}&traceroute-queries=1&e2e-queries=0&max-ttl=10&timeout=10000");
     let carried_out = ask(&server, 10, &path);
     server.await_metric("traceroute_requests_in_flight", |requests| requests == 10);
     for asked in ask(&server, AT_ONCE - 10, &path) {
         let answer = asked.answer();
         assert_overloaded(&answer, "10 requests are under way and 0 wait");
-        assert!(answer.took < AT_ONCE_REFUSED, "{answer:?}");
+        // The others are sent and read meanwhile.
+        assert!(answer.took < 2 * AT_ONCE_REFUSED, "{answer:?}");
     }
     assert_eq!(server.metric("traceroute_requests_in_flight"), 10, "nobody was to end before");
     let expected: Vec<String> = routers().into_iter().chain([String::new(), String::new()]).collect();
@@ -121,9 +122,12 @@ fn those_who_wait_are_served_in_their_order_and_no_more_than_may_wait() {
     let chain = Chain::builder().routers(1).build().unwrap();
     chain.target().blackhole().unwrap();
     let server = Server::start(chain.client(), &["--max-concurrent", "1", "--max-queued", "3"]);
-    let path = lasting(&chain, 700);
     let mut asked = Vec::new();
-    for (waiting, id) in ["first", "second", "third", "fourth"].into_iter().enumerate() {
+    // The first one lasts until all others have come.
+    for (waiting, (id, ms)) in
+        [("first", 4000), ("second", 1000), ("third", 1000), ("fourth", 1000)].into_iter().enumerate()
+    {
+        let path = lasting(&chain, ms);
         asked.push(Asked::on(server.connect(), "GET", &path, &[("x-request-id", id)]));
         let (name, count) = match waiting {
             0 => ("traceroute_requests_in_flight", 1),
@@ -131,7 +135,7 @@ fn those_who_wait_are_served_in_their_order_and_no_more_than_may_wait() {
         };
         server.await_metric(name, |requests| requests == count);
     }
-    let refused = server.get(&path);
+    let refused = server.get(&lasting(&chain, 1000));
     assert_overloaded(&refused, "1 requests are under way and 3 wait");
     assert!(refused.took < AT_ONCE_REFUSED, "{refused:?}");
     for answer in answers(asked) {
@@ -139,7 +143,9 @@ fn those_who_wait_are_served_in_their_order_and_no_more_than_may_wait() {
     }
     // What is answered is in the log a moment later.
     let ids = ["id=first", "id=second", "id=third", "id=fourth"];
-    ids.iter().for_each(|id| server.wait_for(id));
+    for id in ids {
+        server.wait_for(id);
+    }
     let log = server.log();
     let places = ids.map(|id| log.find(id).unwrap());
     assert!(places.is_sorted(), "{log}");
@@ -170,21 +176,18 @@ fn where_probes_would_wait_for_more_than_a_second_requests_are_refused() {
     let chain = Chain::builder().routers(1).build().unwrap();
     chain.target().blackhole().unwrap();
     let server = Server::start(chain.client(), &["--probe-rate", "10"]);
-    let carried_out = ask(&server, 40, &lasting(&chain, 1000));
-    // Those that wait are all requests but the one whose probe is next, and those that have theirs on its way for a second.
-    let (mut refused, started) = (Vec::new(), Instant::now());
-    while refused.is_empty() {
-        assert!(started.elapsed() < Duration::from_secs(3), "nobody is refused: {}", server.log());
-        refused = answers(ask(&server, 1, &lasting(&chain, 1000)));
-        refused.retain(|answer| answer.status != 200);
+    let mut asked = Vec::new();
+    // They come faster than ten a second, so that sooner or later one is refused.
+    while !server.get("/metrics").body.contains("code=\"503\"") {
+        asked.extend(ask(&server, 1, &lasting(&chain, 1000)));
     }
-    let (accepted, others) =
-        answers(carried_out).into_iter().partition::<Vec<_>, _>(|answer| answer.status == 200);
+    let (accepted, refused) =
+        answers(asked).into_iter().partition::<Vec<_>, _>(|answer| answer.status == 200);
     assert!(accepted.len() > 10, "{} accepted", accepted.len());
     for answer in &accepted {
         answer.result();
     }
-    for answer in refused.into_iter().chain(others) {
+    for answer in refused {
         assert_overloaded(&answer, "more probes wait than may be sent within a second");
         assert!(answer.took < AT_ONCE_REFUSED, "{answer:?}");
     }
@@ -220,10 +223,12 @@ fn who_does_not_read_a_stream_keeps_no_place_when_its_request_has_ended() {
     let _shared = ALONE.read().unwrap_or_else(PoisonError::into_inner);
     let chain = Chain::builder().routers(1).build().unwrap();
     chain.target().blackhole().unwrap();
+    let small = "65536 65536 65536";
+    chain.client().sysctl(&[("net.ipv4.tcp_wmem", small), ("net.ipv4.tcp_rmem", small)]).unwrap();
     let arguments = ["--max-concurrent", "1", "--max-queue-wait", "60000", "--probe-rate", "0"];
     let server = Server::start(chain.client(), &arguments);
     let target = chain.target().addresses().v4;
-    let many = "traceroute-queries=1000&e2e-queries=0&max-ttl=50&send-delay=1&timeout=500";
+    let many = "traceroute-queries=100&e2e-queries=0&max-ttl=50&send-delay=1&timeout=500";
     let path = format!("/traceroute/stream?target={target}&{many}");
     let _unread = Asked::on(server.connect(), "GET", &path, &[]);
     server.await_metric("traceroute_requests_in_flight", |requests| requests == 1);
