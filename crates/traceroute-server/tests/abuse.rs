@@ -13,7 +13,7 @@ use traceroute_testnet::kernel::Chain;
 
 const HEADER_TIMEOUT: Duration = Duration::from_millis(500);
 /// What a time-out may be late, where nobody is in a hurry.
-const LATE: Duration = Duration::from_secs(1);
+const LATE: Duration = Duration::from_secs(3);
 
 /// A client, two routers and a target.
 fn chain() -> Chain {
@@ -188,15 +188,15 @@ fn idle_connections_are_closed() {
     let server = Server::start(chain.client(), &["--header-timeout", &timeout]);
     let before = server.resources();
     for used in [false, true] {
+        let idle = Instant::now();
         let mut reader = BufReader::new(server.connect());
         if used {
             reader.get_mut().write_all(head("/health").as_bytes()).unwrap();
             assert_eq!(next_answer(&mut reader).status, 200);
         }
-        let idle = Instant::now();
         assert!(read_to_end(reader.get_ref()).is_empty());
         let took = idle.elapsed();
-        assert!(took > HEADER_TIMEOUT / 2 && took < HEADER_TIMEOUT + LATE, "{used}: {took:?}");
+        assert!(took >= HEADER_TIMEOUT && took < HEADER_TIMEOUT + LATE, "{used}: {took:?}");
     }
     // The time-out is over the head: a request that takes longer than it is answered.
     chain.target().blackhole().unwrap();
@@ -322,14 +322,11 @@ fn beyond_the_limit_connections_wait_for_others_to_end() {
     let server = Server::start(chain.client(), &["--max-connections", "20", "--header-timeout", &timeout]);
     let before = server.resources();
     // Five times as many as there may be; each is cut off after its time-out.
+    let began = Instant::now();
     let idle = server.connections(100);
-    let health = server.get("/health");
-    assert_eq!(health.status, 200);
-    assert!(
-        health.took >= HEADER_TIMEOUT * 4 && health.took < HEADER_TIMEOUT * 5 + 2 * LATE,
-        "{:?}",
-        health.took
-    );
+    assert_eq!(server.get("/health").status, 200);
+    let took = began.elapsed();
+    assert!(took >= HEADER_TIMEOUT * 5 && took < HEADER_TIMEOUT * 5 + 2 * LATE, "{took:?}");
     drop(idle);
     assert_serves(&chain, &server);
     server.await_resources(before);
@@ -338,6 +335,7 @@ fn beyond_the_limit_connections_wait_for_others_to_end() {
 /// Where there are few descriptors connections get no more than half of them, so that those who are connected can still trace.
 #[test]
 fn idle_connections_leave_descriptors_for_traces() {
+    raise_descriptor_limit();
     let chain = chain();
     let mut command = chain.client().command("prlimit");
     command.args(["--nofile=256:256", "--", PROGRAM, "--header-timeout", "60000"]);
