@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use traceroute_testnet::kernel::{Chain, Namespace};
 
 /// What the end of a process may take beyond what it waits for.
-const LITTLE: Duration = Duration::from_secs(1);
+const LITTLE: Duration = Duration::from_secs(2);
 /// What the service gives clients to read their last answers in.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -167,7 +167,7 @@ fn connections_without_a_request_do_not_delay_the_end() {
 #[test]
 fn a_client_in_the_middle_of_a_head_delays_the_end_by_its_time_out_only() {
     let namespace = Namespace::new().unwrap();
-    let server = Server::start(&namespace, &["--header-timeout", "1000", "--shutdown-timeout", "60000"]);
+    let server = Server::start(&namespace, &["--header-timeout", "3000", "--shutdown-timeout", "60000"]);
     let (mut finishing, mut slow) = (server.connect(), server.connect());
     for stream in [&mut finishing, &mut slow] {
         stream.write_all(b"GET /health HTTP/1.1\r\nhost: ").unwrap();
@@ -176,7 +176,7 @@ fn a_client_in_the_middle_of_a_head_delays_the_end_by_its_time_out_only() {
     let signalled = terminate(&server);
     finishing.write_all(b"a\r\n\r\n").unwrap();
     assert_eq!(next_answer(&mut BufReader::new(finishing)).status, 200);
-    assert_ends(server, signalled, Duration::from_secs(1) + LITTLE);
+    assert_ends(server, signalled, Duration::from_secs(3) + LITTLE);
     assert!(!read_to_end(&slow).starts_with(b"HTTP/1.1 200"));
 }
 
