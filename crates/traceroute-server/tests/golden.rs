@@ -157,8 +157,8 @@ fn without_times(json: Json) -> Json {
             Json::Text("time".into())
         }
         ("uptime", Json::Text(text)) => {
-            // These services have been there for a second or two.
-            let number = text.strip_suffix("ms").or(text.strip_suffix('s'));
+            // These services have been there for less than a minute, and perhaps for less than a millisecond.
+            let number = ["\u{b5}s", "ms", "s"].iter().find_map(|unit| text.strip_suffix(unit));
             let number: f64 = number.and_then(|number| number.parse().ok()).unwrap_or_default();
             assert!(number > 0.0, "{text}");
             Json::Text("duration".into())
