@@ -357,18 +357,15 @@ impl Server<'_> {
         stream
     }
 
-    /// A client that reads no answer, and has asked until the service could not write any more and so did not read.
+    /// A client that does not read its answer, which is there and is more than the buffers of a connection take.
     pub(crate) fn deaf_client(&self) -> TcpStream {
-        let mut stream = self.connect();
-        stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
-        let heads = head("/openapi.json").repeat(100);
-        let ending = loop {
-            if let Err(error) = stream.write_all(heads.as_bytes()) {
-                break error;
-            }
-        };
-        assert_eq!(ending.kind(), std::io::ErrorKind::WouldBlock, "{ending}");
-        stream
+        let small = "65536 65536 65536";
+        self.namespace.sysctl(&[("net.ipv4.tcp_wmem", small), ("net.ipv4.tcp_rmem", small)]).unwrap();
+        // Some 400 KiB.
+        let path = "/traceroute?target=127.0.0.1&traceroute-queries=1000&e2e-queries=0";
+        let asked = Asked::on(self.connect(), "GET", path, &[("x-request-id", "deaf")]);
+        self.wait_for("id=deaf");
+        asked.stream
     }
 
     /// The value of one of its metrics.
