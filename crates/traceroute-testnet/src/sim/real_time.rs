@@ -172,10 +172,14 @@ impl Engine {
         self.recorder.record(Record { at, direction: Direction::Sent, datagram: datagram.to_vec(), fault });
     }
 
+    /// Whoever reads the record because the datagram has come finds it there.
     fn deliver(&mut self, Arrival { at, datagram }: Arrival) {
-        // A full queue of the client's device is a loss like any other.
-        let fault = self.wire.send(&datagram).err().map(|error| error.to_string());
-        self.recorder.record(Record { at, direction: Direction::Received, datagram, fault });
+        let Self { recorder, wire, .. } = self;
+        recorder.record_after(|| {
+            // A full queue of the client's device is a loss like any other.
+            let fault = wire.send(&datagram).err().map(|error| error.to_string());
+            Record { at, direction: Direction::Received, datagram, fault }
+        });
     }
 }
 

@@ -32,7 +32,13 @@ pub struct Record {
 
 impl Recorder {
     pub(super) fn record(&self, record: Record) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+        self.record_after(|| record);
+    }
+
+    /// Records what comes of some work, while which nobody can read the record.
+    pub(super) fn record_after(&self, work: impl FnOnce() -> Record) {
+        let mut records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        records.push(work());
     }
 
     /// Everything so far, in the order of time.
