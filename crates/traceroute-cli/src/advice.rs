@@ -1,6 +1,6 @@
 //! What to do about an error, where the error itself does not say so.
 
-use traceroute::{Error, TracerouteError};
+use traceroute::{Error, Family, TracerouteError};
 
 /// The error in a line for each reason, with what to do next.
 pub(crate) fn with_advice(error: &Error) -> String {
@@ -12,10 +12,8 @@ pub(crate) fn with_advice(error: &Error) -> String {
 
 fn advice(error: &Error) -> Option<&'static str> {
     match error {
-        Error::Resolve { reason, .. } if reason.ends_with("has no IPv4 address") => Some("try -6"),
-        Error::Resolve { reason, .. } if reason.ends_with("has no IPv6 address") => {
-            Some("try without -6 and --ipv6")
-        }
+        Error::NoAddress { family: Family::V4, .. } => Some("try -6"),
+        Error::NoAddress { family: Family::V6, .. } => Some("try without -6 and --ipv6"),
         Error::Resolve { .. } => Some("check the spelling and the name servers, or give an address"),
         Error::ResolvedTo { .. } => Some("check the name, or give an address"),
         Error::Trace(error) => reason(error),
@@ -61,12 +59,9 @@ mod tests {
 
     #[test]
     fn a_name_without_an_address_of_the_family_is_told_of_the_flag() {
-        let error = |family: &str| {
-            let reason = format!("it has no {family} address");
-            with_advice(&Error::Resolve { name: "six.test".into(), reason })
-        };
-        assert!(error("IPv4").ends_with("it has no IPv4 address; try -6"));
-        assert!(error("IPv6").ends_with("it has no IPv6 address; try without -6 and --ipv6"));
+        let error = |family| with_advice(&Error::NoAddress { name: "six.test".into(), family });
+        assert!(error(Family::V4).ends_with("it has no IPv4 address; try -6"));
+        assert!(error(Family::V6).ends_with("it has no IPv6 address; try without -6 and --ipv6"));
     }
 
     #[test]

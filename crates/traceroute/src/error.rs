@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use traceroute_core::{ConnectFailure, ErrorCode, Operation, SackRefusal, TracerouteError};
 
+use crate::request::Family;
 use crate::tracer::Refusal;
 
 /// A request that cannot be made: which part of it is wrong, and what is allowed.
@@ -81,6 +82,14 @@ pub enum Error {
         /// What the system's resolver says.
         reason: String,
     },
+    /// The name has no address of the family that is to be traced.
+    #[error("failed to resolve host {name:?}: it has no {} address", family.as_str())]
+    NoAddress {
+        /// The name.
+        name: String,
+        /// The family.
+        family: Family,
+    },
     /// The name resolves to something that is not the address of a host.
     #[error("{name:?} resolves to {address}, which {reason}")]
     ResolvedTo {
@@ -143,7 +152,7 @@ impl Error {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Invalid(_) => ErrorCode::InvalidRequest,
-            Self::Resolve { .. } | Self::ResolvedTo { .. } => ErrorCode::Dns,
+            Self::Resolve { .. } | Self::NoAddress { .. } | Self::ResolvedTo { .. } => ErrorCode::Dns,
             Self::Trace(error) | Self::Namespace { error, .. } => error.code(),
             Self::AllRunsFailed(errors) => errors.first().map_or(ErrorCode::Unknown, TracerouteError::code),
             Self::Refused { .. } => ErrorCode::Forbidden,

@@ -38,7 +38,7 @@ impl Family {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::V4 => "IPv4",
             Self::V6 => "IPv6",
@@ -65,7 +65,7 @@ pub struct Request {
     /// Milliseconds; 0 spreads them.
     e2e_interval: u32,
     /// Whether a name is resolved to an IPv6 address.
-    pub(crate) ipv6: bool,
+    pub(crate) family: Family,
     pub(crate) source: Option<IpAddr>,
     pub(crate) interface: Option<Box<str>>,
     pub(crate) shape: Shape,
@@ -439,7 +439,7 @@ impl RequestBuilder {
             timeout: Duration::from_millis(checked(TIMEOUT, self.timeout_ms)?),
             send_delay: checked(SEND_DELAY, self.send_delay_ms)?,
             e2e_interval: checked(E2E_INTERVAL, self.e2e_interval_ms)?,
-            ipv6: family == Family::V6,
+            family,
             source: self.source,
             interface: self.interface.map(String::into_boxed_str),
             shape: Shape {

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use traceroute_packets::Network;
 
 use crate::error::Error;
+use crate::request::Family;
 
 /// How long a name may take. The system's resolver gives its first server 5 s before it asks the second.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,21 +35,17 @@ impl Resolver {
         Self { threads: Arc::new(Semaphore::new(THREADS)) }
     }
 
-    /// The first address of `name` in the family asked for.
-    /// `held` is kept until the system has answered, though nobody waits any more.
+    /// The first address of `name` in a family. `held` is kept until the system has answered, though nobody waits any more.
     pub(crate) async fn resolve(
         &self,
         network: &Network,
         name: &str,
-        ipv6: bool,
+        family: Family,
         held: Option<Held>,
     ) -> Result<IpAddr, Error> {
-        let addresses = self.addresses(network, name, held).await?;
-        let family = if ipv6 { "IPv6" } else { "IPv4" };
-        addresses
-            .into_iter()
-            .find(|address| address.is_ipv6() == ipv6)
-            .ok_or_else(|| failed(name, format!("it has no {family} address")))
+        let mut addresses = self.addresses(network, name, held).await?.into_iter();
+        let found = addresses.find(|address| Family::of(*address) == family);
+        found.ok_or_else(|| Error::NoAddress { name: name.to_owned(), family })
     }
 
     /// All addresses of `name`.

@@ -149,8 +149,7 @@ impl Tracer {
 
 impl TracerBuilder {
     /// Trace in the network namespace that `path` refers to: `/run/netns/NAME`, `/proc/PID/ns/net`. Entering it takes
-    /// `CAP_SYS_ADMIN`. Names are resolved
-    /// in it too, by the servers that the process's own configuration names.
+    /// `CAP_SYS_ADMIN`. Names are resolved in it too, by the servers that the process's own configuration names.
     #[must_use]
     pub fn network_namespace(mut self, path: impl Into<PathBuf>) -> Self {
         self.options.namespace = Some(path.into());

@@ -72,7 +72,7 @@ async fn resolve(tracer: &Inner, request: &Request, phase: &Watched<Phase>) -> R
         Host::Address { address, zone } => (*address, zone.as_deref()),
         Host::Name(name) => {
             let address = tokio::select! {
-                address = tracer.resolver.resolve(&tracer.network, name, request.ipv6, request.held()) => address?,
+                address = tracer.resolver.resolve(&tracer.network, name, request.family, request.held()) => address?,
                 () = reached(phase, Phase::Stopped) => return Err(Error::Stopped),
             };
             if let Some(reason) = not_a_host(address) {
