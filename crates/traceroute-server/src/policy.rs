@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use traceroute::{Protocol, Refusal, Request, TargetPolicy};
+use traceroute::{Error, Protocol, Refusal, Request, TargetPolicy};
 
 use crate::rate::RateLimit;
 
@@ -104,9 +104,10 @@ impl Policy {
     }
 }
 
-/// The IPv4 address that translators and tunnels on the way would make of an IPv6 one: IPv4-compatible (RFC 4291 section 2.5.5.1),
-/// IPv4-translated (RFC 2765 section 2.1), ISATAP (RFC 5214 section 6.1), NAT64 (RFC 6052 section 2.1), 6to4 (RFC 3056 section 2), Teredo (RFC 4380 section 4). With a network's own NAT64 (RFC 8215) it
-/// depends on the length of its prefix, which nobody else knows, and may be any of several.
+/// The IPv4 address that translators and tunnels on the way would make of an IPv6 one: IPv4-compatible (RFC 4291 section
+/// 2.5.5.1), IPv4-translated (RFC 2765 section 2.1), ISATAP (RFC 5214 section 6.1), NAT64 (RFC 6052 section 2.1), 6to4 (RFC
+/// 3056 section 2), Teredo (RFC 4380 section 4). With a network's own NAT64 (RFC 8215) it depends on the length of its prefix,
+/// which nobody else knows, and may be any of several.
 fn embedded(address: IpAddr) -> Vec<Ipv4Addr> {
     let IpAddr::V6(address) = address else { return Vec::new() };
     let octets = address.octets();
@@ -207,28 +208,32 @@ pub(crate) struct Targets {
 }
 
 impl Targets {
-    /// Whether a request may have its target, as far as that is known before its name is resolved.
-    pub(crate) fn check_beforehand(&self, request: &Request) -> Result<(), Denied> {
-        request.address().map_or(Ok(()), |address| self.policy.check(address, port(request)))
-    }
-
     pub(crate) fn new(policy: Policy, per_minute: Option<NonZeroU32>) -> Self {
         let rate = per_minute.map(|per_minute| Arc::new(RateLimit::new("for one target", per_minute)));
         Self { policy: Arc::new(policy), rate }
+    }
+
+    /// Whether a request may have its target, as far as that is known before its name is resolved.
+    pub(crate) fn check_beforehand(&self, request: &Request) -> Result<(), Error> {
+        match request.address() {
+            Some(target) => self.permits(target, request).map_err(|reason| Error::Refused { target, reason }),
+            None => Ok(()),
+        }
+    }
+
+    fn permits(&self, target: IpAddr, request: &Request) -> Result<(), Refusal> {
+        // Echo requests have no port.
+        let port = (request.protocol() != Protocol::Icmp).then(|| request.port());
+        self.policy.check(target, port).map_err(|denied| -> Refusal { Arc::new(denied) })
     }
 }
 
 impl TargetPolicy for Targets {
     fn check(&self, target: IpAddr, request: &Request) -> Result<(), Refusal> {
-        self.policy.check(target, port(request)).map_err(|denied| -> Refusal { Arc::new(denied) })?;
+        self.permits(target, request)?;
         let rate = self.rate.as_ref().map_or(Ok(()), |rate| rate.check(target.to_canonical()));
         rate.map_err(|too_many| -> Refusal { Arc::new(too_many) })
     }
-}
-
-/// The port that a request probes.
-fn port(request: &Request) -> Option<u16> {
-    (request.protocol() != Protocol::Icmp).then(|| request.port())
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
-use traceroute::{Error, ErrorCode, Results, Trace, TraceEvent, Tracer, TracerBuilder};
+use traceroute::{Error, ErrorCode, Results, Stopper, Trace, TraceEvent, Tracer, TracerBuilder};
 
 use crate::answer::Failure;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
-use crate::policy::{Denied, Policy, Targets};
+use crate::policy::{Policy, Targets};
 use crate::query::{self, Asked};
 use crate::rate::{self, RateLimit};
 use crate::share::{Share, Shares};
@@ -180,10 +180,7 @@ impl Service {
         let Asked { mut request, warnings } = query::parse(query.unwrap_or_default())
             .map_err(|invalid| Failure::new(ErrorCode::InvalidRequest, invalid.to_string()))?;
         // Nobody is to wait, or to keep others waiting, for a refusal.
-        let denied = |denied: Denied| {
-            Failure::new(ErrorCode::Forbidden, format!("{} may not be traced: {denied}", request.target()))
-        };
-        self.inner.targets.check_beforehand(&request).map_err(denied)?;
+        self.inner.targets.check_beforehand(&request)?;
         let share = match (&self.inner.shares, peer) {
             (Some(shares), Some(Peer(peer))) => Some(shares.take(peer.ip()).ok_or_else(|| {
                 let message = "this client has as many requests at one time as it may";
@@ -213,31 +210,16 @@ impl Service {
 
     /// What happens next in a request, until it ends.
     pub(crate) async fn next_event(&self, begun: &mut Begun) -> Option<TraceEvent> {
-        let stopper = begun.trace.stopper();
-        tokio::select! {
-            biased;
-            event = begun.trace.next_event() => event,
-            () = self.time_is_up(begun.ends) => {
-                stopper.stop();
-                begun.was_ended = begun.ends <= Instant::now();
-                begun.trace.next_event().await
-            }
-        }
+        let Begun { trace, ends, was_ended, .. } = begun;
+        let stopper = trace.stopper();
+        self.until_the_end(*ends, was_ended, &stopper, trace.next_event()).await
     }
 
     /// Waits for the end of a request.
     pub(crate) async fn finish(&self, begun: Begun) -> Result<Results, Failure> {
         let Begun { trace, mut warnings, ends, mut was_ended, _place } = begun;
         let stopper = trace.stopper();
-        let mut finish = pin!(trace.finish());
-        let outcome = tokio::select! {
-            outcome = &mut finish => outcome,
-            () = self.time_is_up(ends) => {
-                stopper.stop();
-                was_ended = ends <= Instant::now();
-                finish.await
-            }
-        };
+        let outcome = self.until_the_end(ends, &mut was_ended, &stopper, trace.finish()).await;
         if was_ended {
             let longest = self.inner.max_duration.as_millis();
             warnings.push(format!(
@@ -252,6 +234,24 @@ impl Service {
         };
         results.warnings.splice(0..0, warnings);
         Ok(results)
+    }
+
+    /// What `work` for a request comes to, which is stopped when it has to end.
+    async fn until_the_end<T>(
+        &self,
+        ends: Instant,
+        was_ended: &mut bool,
+        stopper: &Stopper,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut work = pin!(work);
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = self.time_is_up(ends) => stopper.stop(),
+        }
+        *was_ended |= ends <= Instant::now();
+        work.await
     }
 
     fn is_stopping(&self) -> bool {
