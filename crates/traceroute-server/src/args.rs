@@ -1,11 +1,13 @@
 //! The flags, each of which an environment variable stands for, too.
 
+use std::ffi::OsString;
 use std::fs;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use traceroute::parameters::WINDOWS_DRIVER;
 use traceroute::{Limits, Tracer, TracerBuilder};
 use traceroute_server::{Connections, Options, Policy, Rule, Token};
@@ -19,6 +21,9 @@ mod heading {
     pub(super) const LIMITS: &str = "Limits";
     pub(super) const ACCESS: &str = "Access";
 }
+
+/// Others that `Level` would take are numbers.
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// The name of the token itself in the environment: on a command line everybody could read it.
 const TOKEN: &str = "DATADOG_TRACEROUTE_TOKEN";
@@ -39,26 +44,22 @@ DATADOG_TRACEROUTE_MAX_CONCURRENT=16; the flag counts if both are given. The tok
 )]
 pub(crate) struct Args {
     /// Address to listen at; without a host all of both families
-    #[arg(short, long, value_name = "HOST:PORT", default_value = ":3765", help_heading = heading::SERVICE,
-          env = "DATADOG_TRACEROUTE_ADDR", hide_env = true)]
+    #[arg(short, long, value_name = "HOST:PORT", default_value = ":3765", help_heading = heading::SERVICE)]
     addr: String,
     /// What is logged: error, warn, info, debug or trace
-    #[arg(short, long, value_name = "LEVEL", default_value = "info", help_heading = heading::SERVICE,
-          env = "DATADOG_TRACEROUTE_LOG_LEVEL", hide_env = true, ignore_case = true, hide_possible_values = true)]
-    log_level: LogLevel,
+    #[arg(short, long, value_name = "LEVEL", default_value = "info", help_heading = heading::SERVICE, ignore_case = true, hide_possible_values = true,
+          value_parser = PossibleValuesParser::new(LEVELS).try_map(|level| level.parse::<Level>()))]
+    log_level: Level,
     /// How it is logged: text, or json, an object a line
-    #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = heading::SERVICE,
-          env = "DATADOG_TRACEROUTE_LOG_FORMAT", hide_env = true, ignore_case = true, hide_possible_values = true)]
+    #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = heading::SERVICE, ignore_case = true, hide_possible_values = true)]
     log_format: LogFormat,
-    /// Use the Windows kernel driver (no effect elsewhere)
-    #[arg(long, help_heading = heading::SERVICE, env = "DATADOG_TRACEROUTE_WINDOWS_DRIVER", hide_env = true, num_args = 0..=1,
+    #[arg(long, help_heading = heading::SERVICE, help = WINDOWS_DRIVER.meaning, num_args = 0..=1,
           require_equals = true, default_value = "false", hide_default_value = true,
           default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set,
           value_parser = |text: &str| WINDOWS_DRIVER.parse(text))]
     windows_driver: bool,
     /// After SIGTERM requests may go on for so long
-    #[arg(long, value_name = "MS", default_value_t = 30_000, help_heading = heading::SERVICE,
-          env = "DATADOG_TRACEROUTE_SHUTDOWN_TIMEOUT", hide_env = true, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
+    #[arg(long, value_name = "MS", default_value_t = 30_000, help_heading = heading::SERVICE, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
     shutdown_timeout: u32,
     /// Print version, commit and date of the source
     #[arg(short = 'V', long, help_heading = heading::SERVICE, action = ArgAction::Version)]
@@ -68,72 +69,51 @@ pub(crate) struct Args {
     help: Option<bool>,
 
     /// Requests carried out at one time
-    #[arg(long, value_name = "N", default_value_t = 256, help_heading = heading::LIMITS,
-          env = "DATADOG_TRACEROUTE_MAX_CONCURRENT", hide_env = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 256, help_heading = heading::LIMITS, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max_concurrent: u32,
     /// Requests that wait for others to end
-    #[arg(long, value_name = "N", default_value_t = 256, help_heading = heading::LIMITS,
-          env = "DATADOG_TRACEROUTE_MAX_QUEUED", hide_env = true, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 256, help_heading = heading::LIMITS, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     max_queued: u32,
     /// How long each of them waits
-    #[arg(long, value_name = "MS", default_value_t = 10_000, help_heading = heading::LIMITS,
-          env = "DATADOG_TRACEROUTE_MAX_QUEUE_WAIT", hide_env = true, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
+    #[arg(long, value_name = "MS", default_value_t = 10_000, help_heading = heading::LIMITS, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
     max_queue_wait: u32,
     /// Requests of one client at one time, those that wait included; 0 is no limit
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = heading::LIMITS,
-          env = "DATADOG_TRACEROUTE_MAX_PER_CLIENT", hide_env = true,
           value_parser = clap::value_parser!(u32).range(0..=100_000))]
     max_per_client: u32,
     /// How long a request may go on; then what it has learnt is its answer
     #[arg(long, value_name = "MS", default_value_t = 3_600_000, help_heading = heading::LIMITS,
-          env = "DATADOG_TRACEROUTE_MAX_DURATION", hide_env = true,
           value_parser = clap::value_parser!(u32).range(1..=86_400_000))]
     max_duration: u32,
     /// Requests a minute from one client; 0 is no limit
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = heading::LIMITS,
-          env = "DATADOG_TRACEROUTE_CLIENT_RATE", hide_env = true, value_parser = clap::value_parser!(u32).range(0..=6_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = heading::LIMITS, value_parser = clap::value_parser!(u32).range(0..=6_000_000))]
     client_rate: u32,
     /// Requests a minute for one target address; 0 is no limit
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = heading::LIMITS,
-          env = "DATADOG_TRACEROUTE_TARGET_RATE", hide_env = true, value_parser = clap::value_parser!(u32).range(0..=6_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = heading::LIMITS, value_parser = clap::value_parser!(u32).range(0..=6_000_000))]
     target_rate: u32,
     /// Probes a second of all requests together; 0 is no limit
-    #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = heading::LIMITS,
-          env = "DATADOG_TRACEROUTE_PROBE_RATE", hide_env = true, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = heading::LIMITS, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
     probe_rate: u32,
     /// Connections at one time; half of `ulimit -n` at most
-    #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = heading::LIMITS,
-          env = "DATADOG_TRACEROUTE_MAX_CONNECTIONS", hide_env = true, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = heading::LIMITS, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections: u32,
     /// How long a client may take over the head of a request, or over none
-    #[arg(long, value_name = "MS", default_value_t = 10_000, help_heading = heading::LIMITS,
-          env = "DATADOG_TRACEROUTE_HEADER_TIMEOUT", hide_env = true, value_parser = clap::value_parser!(u32).range(1..=3_600_000))]
+    #[arg(long, value_name = "MS", default_value_t = 10_000, help_heading = heading::LIMITS, value_parser = clap::value_parser!(u32).range(1..=3_600_000))]
     header_timeout: u32,
 
-    #[arg(long, help = "Trace only such targets: 10.0.0.0/8, [2001:db8::/32]:443, *:1-1023", value_name = "RULE", value_delimiter = ',', help_heading = heading::ACCESS, action = ArgAction::Append,
-          env = "DATADOG_TRACEROUTE_ALLOW", hide_env = true)]
+    #[arg(long, help = "Trace only such targets: 10.0.0.0/8, [2001:db8::/32]:443, *:1-1023", value_name = "RULE", value_delimiter = ',', help_heading = heading::ACCESS, action = ArgAction::Append)]
     allow: Vec<Rule>,
     /// Trace no such targets, though they be allowed
-    #[arg(long, value_name = "RULE", value_delimiter = ',', help_heading = heading::ACCESS, action = ArgAction::Append,
-          env = "DATADOG_TRACEROUTE_DENY", hide_env = true)]
+    #[arg(long, value_name = "RULE", value_delimiter = ',', help_heading = heading::ACCESS, action = ArgAction::Append)]
     deny: Vec<Rule>,
     /// Trace link-local addresses and those of cloud metadata services
-    #[arg(long, help_heading = heading::ACCESS, env = "DATADOG_TRACEROUTE_NO_DEFAULT_DENY", hide_env = true, num_args = 0..=1,
+    #[arg(long, help_heading = heading::ACCESS, num_args = 0..=1,
           require_equals = true, default_value = "false", hide_default_value = true,
           default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set, hide_possible_values = true)]
     no_default_deny: bool,
     /// File with the bearer token that clients have to show
-    #[arg(long, value_name = "PATH", help_heading = heading::ACCESS, env = "DATADOG_TRACEROUTE_TOKEN_FILE", hide_env = true)]
+    #[arg(long, value_name = "PATH", help_heading = heading::ACCESS)]
     token_file: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum LogLevel {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -151,14 +131,33 @@ pub(crate) struct Settings {
     pub(crate) tracer: TracerBuilder,
 }
 
+/// The flags, each with its environment variable.
+fn command() -> Command {
+    Args::command().mut_args(|flag| match (flag.get_action(), flag.get_long()) {
+        (ArgAction::Help | ArgAction::Version, _) | (_, None) => flag,
+        (_, Some(name)) => {
+            let variable = format!("DATADOG_TRACEROUTE_{}", name.replace('-', "_").to_uppercase());
+            flag.env(variable).hide_env(true)
+        }
+    })
+}
+
 impl Args {
+    /// Reads a command line, and the environment.
+    pub(crate) fn read(
+        line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let matches = command().try_get_matches_from(line)?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
+    }
+
     pub(crate) fn settings(self) -> Result<Settings, String> {
         let ms = |ms: u32| Duration::from_millis(ms.into());
         let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         Ok(Settings {
-            log: Log { level: self.log_level.into(), json: self.log_format == LogFormat::Json },
+            log: Log { level: self.log_level, json: self.log_format == LogFormat::Json },
             options: Options {
-                token: token(self.token_file, std::env::var_os(TOKEN).map(std::ffi::OsString::into_string))?,
+                token: token(self.token_file, std::env::var_os(TOKEN).map(OsString::into_string))?,
                 policy: Policy {
                     allow: self.allow,
                     deny: self.deny,
@@ -188,10 +187,7 @@ impl Args {
 }
 
 /// The token, of which there is to be one at most.
-fn token(
-    file: Option<PathBuf>,
-    variable: Option<Result<String, std::ffi::OsString>>,
-) -> Result<Option<Token>, String> {
+fn token(file: Option<PathBuf>, variable: Option<Result<String, OsString>>) -> Result<Option<Token>, String> {
     let (text, place) = match (file, variable) {
         (None, None) => return Ok(None),
         (Some(_), Some(_)) => {
@@ -208,18 +204,6 @@ fn token(
     Token::new(&text).map(Some).map_err(|unfit| format!("the token in {place} cannot be used: {unfit}"))
 }
 
-impl From<LogLevel> for Level {
-    fn from(level: LogLevel) -> Self {
-        match level {
-            LogLevel::Error => Self::ERROR,
-            LogLevel::Warn => Self::WARN,
-            LogLevel::Info => Self::INFO,
-            LogLevel::Debug => Self::DEBUG,
-            LogLevel::Trace => Self::TRACE,
-        }
-    }
-}
-
 /// A mistake in one line.
 pub(crate) fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
@@ -230,13 +214,11 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn every_flag_has_an_environment_variable_of_its_name() {
-        let command = Args::command();
+        let command = command();
         for argument in command
             .get_arguments()
             .filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()))
@@ -249,8 +231,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_the_library() {
-        let settings =
-            Args::try_parse_from(["datadog-traceroute-server"]).expect("valid").settings().expect("valid");
+        let settings = Args::read(["datadog-traceroute-server"]).expect("valid").settings().expect("valid");
         let (options, defaults) = (settings.options, Options::default());
         assert_eq!(format!("{options:?}"), format!("{defaults:?}"));
         assert_eq!(settings.connections, Connections::default());
@@ -281,7 +262,7 @@ mod tests {
             (&["argument"], &["argument"]),
         ] {
             let line = [&["datadog-traceroute-server"], arguments].concat();
-            let said = one_line(&Args::try_parse_from(line).expect_err("a mistake"));
+            let said = one_line(&Args::read(line).expect_err("a mistake"));
             assert!(parts.iter().all(|part| said.contains(part)) && !said.contains('\n'), "{said}");
         }
     }

@@ -4,17 +4,17 @@ mod args;
 mod log;
 mod signals;
 
+use std::env;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use traceroute_server::{Service, keep_only_what_tracing_needs, listen, serve};
 use tracing::info;
 
 use crate::args::{Args, Settings, one_line};
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match Args::read(env::args_os()) {
         Ok(args) => args,
         Err(error) if error.use_stderr() => return fail(&one_line(&error)),
         Err(help) => return finish(&write!(io::stdout(), "{}", help.render())),
