@@ -16,6 +16,7 @@
 //! | `launch` | one run of a program: its time, CPU time and memory |
 //! | `load` | this program as a load: many traces in one process, or many requests to the service |
 //! | `server` | the service: its CPU time and memory |
+//! | `hops` | the hops of our JSON |
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks")]
 
 #[cfg(target_os = "linux")]
@@ -30,6 +31,8 @@ mod error;
 mod experiment;
 #[cfg(target_os = "linux")]
 mod experiments;
+#[cfg(target_os = "linux")]
+mod hops;
 #[cfg(target_os = "linux")]
 mod launch;
 #[cfg(target_os = "linux")]

@@ -10,7 +10,6 @@ use std::rc::Rc;
 use std::thread;
 use std::time::SystemTime;
 
-use serde::Deserialize;
 use traceroute_core::Direction;
 use traceroute_testnet::{Capture, CapturedPacket};
 use traceroute_wire::{Datagram, IcmpMessage, Udp, protocol};
@@ -18,6 +17,7 @@ use traceroute_wire::{Datagram, IcmpMessage, Udp, protocol};
 use crate::bed::{self, Bed, Kernels};
 use crate::error::Error;
 use crate::experiment::{Experiment, Limit, Peer, Row, Sampler, Unit};
+use crate::hops;
 use crate::statistics::Statistic;
 use crate::tool::{Family, Method, Tool};
 
@@ -169,26 +169,8 @@ fn of_udp(udp: &Udp<'_>) -> Option<Key> {
 
 /// The round trips in microseconds that our JSON has, by TTL.
 fn of_json(stdout: &str) -> Option<Vec<(u8, f64)>> {
-    #[derive(Deserialize)]
-    struct Results {
-        traceroute: Traceroute,
-    }
-    #[derive(Deserialize)]
-    struct Traceroute {
-        runs: Vec<Run>,
-    }
-    #[derive(Deserialize)]
-    struct Run {
-        hops: Vec<Hop>,
-    }
-    #[derive(Deserialize)]
-    struct Hop {
-        ttl: u8,
-        rtt: f64,
-    }
-    let results: Results = serde_json::from_str(stdout).ok()?;
-    let run = results.traceroute.runs.into_iter().next()?;
-    Some(run.hops.into_iter().map(|hop| (hop.ttl, hop.rtt * 1e3)).collect())
+    let hops = hops::of_runs(stdout)?.into_iter().next()?;
+    Some(hops.into_iter().map(|hop| (hop.ttl, hop.rtt * 1e3)).collect())
 }
 
 /// The round trips in microseconds that `traceroute` prints: ` 1  10.71.0.2  0.034 ms`.
@@ -215,7 +197,7 @@ mod tests {
         };
         assert_eq!(rounded(of_text(text)), [(1, "34.000".to_owned()), (2, "1500.000".to_owned())]);
         assert_eq!(of_text("heading\n 1  *\n"), None);
-        let json = r#"{"traceroute":{"runs":[{"hops":[{"ttl":1,"rtt":0.0345}]}]}}"#;
+        let json = r#"{"traceroute":{"runs":[{"hops":[{"ttl":1,"ip_address":"10.71.0.2","rtt":0.0345}]}]}}"#;
         assert_eq!(rounded(of_json(json)), [(1, "34.500".to_owned())]);
     }
 }

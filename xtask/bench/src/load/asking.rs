@@ -4,12 +4,12 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::{Asked, Failure};
+use crate::hops;
 use crate::server::ADDRESS;
 
 /// An answer and how long it was waited for.
@@ -71,35 +71,12 @@ fn status(answer: &str) -> Option<u16> {
     answer.split(' ').nth(1)?.parse().ok()
 }
 
-/// A result, as far as it is looked at.
-#[derive(Deserialize)]
-struct Results {
-    traceroute: Traceroute,
-}
-
-#[derive(Deserialize)]
-struct Traceroute {
-    runs: Vec<Run>,
-}
-
-#[derive(Deserialize)]
-struct Run {
-    hops: Vec<Hop>,
-}
-
-#[derive(Deserialize)]
-struct Hop {
-    ip_address: String,
-    /// Milliseconds.
-    rtt: f64,
-}
-
 /// The round trips of an answer that has one run, which shows the path; in nanoseconds.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds at most")]
 fn round_trips(answer: &str, path: &[IpAddr]) -> Option<Vec<u64>> {
     let (_, body) = answer.split_once("\r\n\r\n")?;
-    let Results { traceroute: Traceroute { runs } } = serde_json::from_str(body).ok()?;
-    let [Run { hops }] = &runs[..] else { return None };
+    let runs = hops::of_runs(body)?;
+    let [hops] = &runs[..] else { return None };
     let right = hops.iter().map(|hop| hop.ip_address.parse().ok()).eq(path.iter().copied().map(Some));
     right.then(|| hops.iter().map(|hop| (hop.rtt * 1e6) as u64).collect())
 }
