@@ -13,10 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{
-    Outcome, PROGRAM, Running, Scratch, addresses, path, program, program_with_files, start, start_with,
-    targets,
+    Outcome, PROGRAM, Running, addresses, path, program, program_with_files, start, start_with, targets,
 };
-use traceroute_testnet::kernel::{Chain, Namespace};
+use traceroute_testnet::kernel::{Chain, Namespace, Scratch};
 
 const SIGNALS: [(&str, i32); 2] = [("INT", 130), ("TERM", 143)];
 

@@ -9,9 +9,9 @@ mod wire;
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use common::{Outcome, Report, Scratch, program_with_files, start, trace};
+use common::{Outcome, Report, program_with_files, start, trace};
 use traceroute_testnet::Capture;
-use traceroute_testnet::kernel::Namespace;
+use traceroute_testnet::kernel::{Namespace, Scratch};
 
 /// A host that could send to 127.0.0.1, and must not.
 struct Quiet {

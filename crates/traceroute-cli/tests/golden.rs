@@ -15,11 +15,11 @@ mod ordered_json;
 use std::fs;
 use std::net::UdpSocket;
 
-use common::{Outcome, Scratch, addresses, hops, program, program_with_files, start, trace};
+use common::{Outcome, addresses, hops, installed, program, program_with_files, start, trace};
 use forms::{assert_notation, assert_same_form};
 use ordered_json::Json;
 use traceroute_testnet::AddressPlan;
-use traceroute_testnet::kernel::{Chain, Namespace, Reject, TcpServer};
+use traceroute_testnet::kernel::{Chain, Namespace, Reject, Scratch, TcpServer};
 
 /// What the reference did with a command line.
 struct Golden {
@@ -333,7 +333,7 @@ fn without_root_what_is_missing_is_said() {
     for name in ["nonroot-udp", "nonroot-icmp", "nonroot-tcp", "nonroot-sack"] {
         let mut command = namespace.command("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-        command.arg(scratch.program()).args(Golden::load(name).arguments());
+        command.arg(installed(&scratch)).args(Golden::load(name).arguments());
         start(&mut command).wait().error_naming(&[
             "failed to run traceroute: ",
             "not permitted",

@@ -7,8 +7,8 @@ mod common;
 use std::fs;
 use std::time::Duration;
 
-use common::{METHODS, Outcome, PROGRAM, Scratch, cases, path, program, start, targets, trace};
-use traceroute_testnet::kernel::{Chain, Namespace, TcpServer};
+use common::{METHODS, Outcome, PROGRAM, cases, installed, path, program, start, targets, trace};
+use traceroute_testnet::kernel::{Chain, Namespace, Scratch, TcpServer};
 
 /// Every failure here is known before the first of the end-to-end probes, which would take 49 s, is over.
 #[track_caller]
@@ -120,7 +120,7 @@ fn without_the_capability_the_way_to_grant_it_is_said() {
     let (namespace, scratch) = (Namespace::new().unwrap(), Scratch::new("nobody"));
     for arguments in [["-Pudp", "127.0.0.1"], ["-Picmp", "127.0.0.1"], ["-Pudp", "::1"], ["-Picmp", "::1"]] {
         let mut command = namespace.command("setpriv");
-        command.args(NOBODY).arg("--inh-caps=-all").arg(scratch.program()).args(arguments);
+        command.args(NOBODY).arg("--inh-caps=-all").arg(installed(&scratch)).args(arguments);
         let outcome = start(&mut command).wait();
         assert_fails_at_once(&outcome, &["CAP_NET_RAW", "setcap cap_net_raw+ep", "root"]);
     }
@@ -132,7 +132,7 @@ fn the_one_capability_that_is_asked_for_is_enough() {
     for (method, target) in cases(&chain) {
         let mut command = chain.client().command("setpriv");
         command.args(NOBODY).args(["--inh-caps=-all,+net_raw", "--ambient-caps=-all,+net_raw"]);
-        command.arg(scratch.program()).args(["-P", method, "-Q1", &target.to_string()]);
+        command.arg(installed(&scratch)).args(["-P", method, "-Q1", &target.to_string()]);
         start(&mut command).wait().report().assert_reached(3, &path(&chain, target));
     }
 }

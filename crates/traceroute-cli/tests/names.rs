@@ -9,9 +9,9 @@ mod dns;
 use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
-use common::{Outcome, Scratch, hops, program_with_files, start};
+use common::{Outcome, hops, program_with_files, start};
 use dns::{Answer, DnsServer, names};
-use traceroute_testnet::kernel::Chain;
+use traceroute_testnet::kernel::{Chain, Scratch};
 
 /// Traces through two routers with a name server on the client's own host.
 fn trace_with(

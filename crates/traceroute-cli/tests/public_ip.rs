@@ -9,10 +9,10 @@ mod https;
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use common::{Outcome, Scratch, program, program_with_files, start};
+use common::{Outcome, program, program_with_files, start};
 use https::{Authority, HttpProxy, HttpsServer, Reply};
 use traceroute::PUBLIC_IP_PROVIDERS;
-use traceroute_testnet::kernel::Namespace;
+use traceroute_testnet::kernel::{Namespace, Scratch};
 
 const ARGUMENTS: [&str; 4] = ["-q1", "-Q0", "--source-public-ip", "127.0.0.1"];
 

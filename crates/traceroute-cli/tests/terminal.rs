@@ -11,10 +11,10 @@ use std::net::IpAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::{Scratch, path, program, targets};
+use common::{path, program, targets};
 use terminal::{Seen, Terminal};
 use traceroute_testnet::AddressPlan;
-use traceroute_testnet::kernel::{Chain, Namespace};
+use traceroute_testnet::kernel::{Chain, Namespace, Scratch};
 use traceroute_testnet::sim::Topology;
 use traceroute_testnet::sim::real_time::SimulatedLink;
 

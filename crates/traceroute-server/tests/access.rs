@@ -10,11 +10,11 @@ use std::net::{IpAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{Answer, Asked, PROGRAM, Scratch, Server, first_event, refusal, sent_to, with_files};
+use common::{Answer, Asked, PROGRAM, Server, first_event, refusal, sent_to, with_files};
 use rustix::process::Signal;
 use serde_json::Value;
 use traceroute_testnet::Capture;
-use traceroute_testnet::kernel::{Chain, Namespace};
+use traceroute_testnet::kernel::{Chain, Namespace, Scratch};
 
 /// All paths but `/health`.
 const GUARDED: [&str; 4] =

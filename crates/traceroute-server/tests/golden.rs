@@ -17,12 +17,12 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use common::{Answer, Asked, Scratch, Server, with_files};
+use common::{Answer, Asked, Server, with_files};
 use forms::{assert_notation, assert_same_form};
 use ordered_json::Json;
 use serde_json::Value;
 use traceroute_testnet::AddressPlan;
-use traceroute_testnet::kernel::{Chain, TcpServer};
+use traceroute_testnet::kernel::{Chain, Scratch, TcpServer};
 
 /// The same answer.
 const SAME: [&str; 8] = [

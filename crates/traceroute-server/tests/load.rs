@@ -9,8 +9,8 @@ use std::sync::{PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
-use common::{Answer, Asked, Scratch, Server, addresses, raise_descriptor_limit, with_files};
-use traceroute_testnet::kernel::Chain;
+use common::{Answer, Asked, Server, addresses, raise_descriptor_limit, with_files};
+use traceroute_testnet::kernel::{Chain, Scratch};
 
 const AT_ONCE: usize = 1000;
 /// The figure is 50 ms, which `cargo xtask bench` measures.

@@ -9,11 +9,11 @@ mod description;
 use std::collections::BTreeSet;
 use std::thread;
 
-use common::{Answer, Asked, Scratch, Server, first_event, with_files};
+use common::{Answer, Asked, Server, first_event, with_files};
 use description::Description;
 use jsonschema::meta;
 use serde_json::Value;
-use traceroute_testnet::kernel::{Chain, Namespace, Reject, TcpServer};
+use traceroute_testnet::kernel::{Chain, Namespace, Reject, Scratch, TcpServer};
 
 /// Requests of every kind, each with what is special in its result, to the target of a chain.
 const REQUESTS: [(&str, &[&str]); 12] = [

@@ -11,12 +11,12 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use common::{Answer, Asked, Scratch, Server, destination, first_event, with_files};
+use common::{Answer, Asked, Server, destination, first_event, with_files};
 use description::Description;
 use serde_json::{Value, json};
 use traceroute_core::Direction;
 use traceroute_testnet::Capture;
-use traceroute_testnet::kernel::{Chain, TcpServer};
+use traceroute_testnet::kernel::{Chain, Scratch, TcpServer};
 
 /// A capture, a sink and a queue are gone a moment after those who have them.
 const SOON: Duration = Duration::from_secs(1);

@@ -1,14 +1,13 @@
 //! Running the program in a namespace, and reading what it prints.
 #![allow(dead_code, clippy::unwrap_used, reason = "a module of tests; each file uses a part")]
 
-use std::fs;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use traceroute_testnet::kernel::{Chain, Namespace};
+use traceroute_testnet::kernel::{Chain, Namespace, Scratch};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_datadog-traceroute");
 pub(crate) const METHODS: [&str; 3] = ["udp", "icmp", "tcp"];
@@ -175,8 +174,7 @@ pub(crate) fn cases(chain: &Chain) -> impl Iterator<Item = (&'static str, IpAddr
 
 /// The addresses of routers and target, of the family of `target`.
 pub(crate) fn path(chain: &Chain, target: IpAddr) -> Vec<String> {
-    let routers = (1..=chain.routers()).map(|i| chain.router(i));
-    routers.chain([chain.target()]).map(|node| node.addresses().of_family(target).to_string()).collect()
+    chain.path(target).iter().map(IpAddr::to_string).collect()
 }
 
 /// A path with nothing where `silent` routers are, counted from 1.
@@ -187,42 +185,14 @@ pub(crate) fn silent_at(mut path: Vec<String>, silent: &[usize]) -> Vec<String> 
     path
 }
 
-/// A directory that vanishes with this value, and that everybody may read.
-pub(crate) struct Scratch(PathBuf);
-
-impl Scratch {
-    pub(crate) fn new(name: &str) -> Self {
-        let directory = std::env::temp_dir().join(format!("traceroute-cli-{name}-{}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
-        Self(directory)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// Writes a file and returns its path.
-    pub(crate) fn write(&self, name: &str, content: &str) -> String {
-        let path = self.0.join(name);
-        fs::write(&path, content).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-
-    /// The program where everybody may run it.
-    pub(crate) fn program(&self) -> PathBuf {
-        let copy = self.0.join("datadog-traceroute");
-        // By another process: a child forked meanwhile by another test would hold a file open that is written here,
-        // and the kernel runs no such file.
-        let copied = Command::new("install").args(["-m", "755", PROGRAM]).arg(&copy).status().unwrap();
-        assert!(copied.success());
-        copy
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap_or_default();
-    }
+/// The program where everybody may run it.
+pub(crate) fn installed(scratch: &Scratch) -> PathBuf {
+    let copy = scratch.path().join("datadog-traceroute");
+    // By another process: a child forked meanwhile by another test would hold a file open that is written here,
+    // and the kernel runs no such file.
+    let copied = Command::new("install").args(["-m", "755", PROGRAM]).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    copy
 }
 
 /// A command line of the program, to be run in `namespace` with other files in the place of some of the system's.
@@ -231,11 +201,7 @@ pub(crate) fn program_with_files(
     files: &[(&str, &str)],
     arguments: &[&str],
 ) -> Command {
-    let mut command = namespace.command("unshare");
-    command.args(["--mount", "sh", "-euc"]);
-    let mounts = files
-        .iter()
-        .fold(String::new(), |script, (ours, place)| script + &format!("mount --bind {ours} {place}; "));
-    command.arg(mounts + "exec \"$0\" \"$@\"").arg(PROGRAM).args(arguments);
+    let mut command = namespace.command_with_files(PROGRAM, files);
+    command.args(arguments);
     command
 }

@@ -1,13 +1,15 @@
 //! Running the service in a namespace, and asking it.
 #![allow(dead_code, clippy::unwrap_used, reason = "a module of tests; each file uses a part")]
 
+pub(crate) mod http;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -19,11 +21,17 @@ use traceroute_core::Direction;
 use traceroute_testnet::CapturedPacket;
 use traceroute_testnet::kernel::{Chain, Namespace};
 
+pub(crate) use self::http::*;
+
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_datadog-traceroute-server");
 /// The reference's port.
 const ADDRESS: &str = "127.0.0.1:3765";
 /// No answer takes longer in these networks, unless it is to.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// Nothing that is to happen by itself takes longer.
+const SOON: Duration = Duration::from_secs(10);
+/// How often somebody looks whether it has happened.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// The service, which is killed when this is dropped.
 pub(crate) struct Server<'a> {
@@ -147,181 +155,7 @@ impl<'a> Server<'a> {
     pub(crate) fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         Asked::on(self.connect(), method, path, headers).answer()
     }
-}
 
-impl Drop for Server<'_> {
-    fn drop(&mut self) {
-        self.child.kill().unwrap_or_default();
-        self.child.wait().map(drop).unwrap_or_default();
-    }
-}
-
-/// A command that runs the service in `namespace` with other files in the place of some of the system's.
-pub(crate) fn with_files(namespace: &Namespace, files: &[(&str, &str)], arguments: &[&str]) -> Command {
-    let mut command = namespace.command("unshare");
-    command.args(["--mount", "sh", "-euc"]);
-    let mounts = files
-        .iter()
-        .fold(String::new(), |script, (ours, place)| script + &format!("mount --bind {ours} {place}; "));
-    command.arg(mounts + "exec \"$0\" \"$@\"").arg(PROGRAM).args(arguments);
-    command
-}
-
-/// Status and standard error of a service that is not to start.
-#[track_caller]
-pub(crate) fn refusal(mut command: Command) -> (Option<i32>, String) {
-    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = String::new();
-    // Line by line: one that did start would not come to an end.
-    let stderr = BufReader::new(child.stderr.take().unwrap());
-    for line in stderr.lines() {
-        said += &(line.unwrap() + "\n");
-        if said.contains("listening") {
-            child.kill().unwrap();
-        }
-    }
-    (child.wait().unwrap().code(), said)
-}
-
-/// A request that has been sent.
-pub(crate) struct Asked {
-    pub(crate) stream: TcpStream,
-    sent: Instant,
-}
-
-impl Asked {
-    /// Sends a request, after whose answer the connection ends.
-    pub(crate) fn on(mut stream: TcpStream, method: &str, path: &str, headers: &[(&str, &str)]) -> Self {
-        let headers: Vec<String> =
-            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {ADDRESS}\r\nconnection: close\r\n{}\r\n",
-            headers.concat()
-        );
-        let sent = Instant::now();
-        stream.write_all(head.as_bytes()).unwrap();
-        Self { stream, sent }
-    }
-
-    /// Reads the answer to its end.
-    #[track_caller]
-    pub(crate) fn answer(mut self) -> Answer {
-        let mut bytes = Vec::new();
-        self.stream.read_to_end(&mut bytes).unwrap();
-        Answer::parse(&String::from_utf8(bytes).unwrap(), self.sent.elapsed())
-    }
-}
-
-/// Reads the head of a stream and its first event, byte by byte: what follows is left.
-#[track_caller]
-pub(crate) fn first_event(stream: &mut TcpStream) -> String {
-    let mut text = String::new();
-    while text.matches("\n\n").count() == 0 {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error}: {text}"));
-        text.push(char::from(byte[0]));
-    }
-    text
-}
-
-/// What was answered.
-#[derive(Clone, Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    /// With names in lower case.
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: String,
-    pub(crate) took: Duration,
-}
-
-impl Answer {
-    #[track_caller]
-    pub(crate) fn parse(text: &str, took: Duration) -> Self {
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
-        let mut lines = head.lines();
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap();
-        let headers = lines.filter_map(|line| line.split_once(": "));
-        let headers: Vec<_> = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
-        let mut answer = Self { status, headers, body: body.to_owned(), took };
-        if answer.header("transfer-encoding") == Some("chunked") {
-            answer.body = unchunked(body);
-        }
-        answer
-    }
-
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    #[track_caller]
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    /// The result of a request that was carried out.
-    #[track_caller]
-    pub(crate) fn result(&self) -> Value {
-        assert_eq!((self.status, self.header("content-type")), (200, Some("application/json")), "{self:?}");
-        self.json()
-    }
-
-    /// Status, code and message of one that was not.
-    #[track_caller]
-    pub(crate) fn failure(&self) -> (u16, String, String) {
-        assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
-        assert!(self.body.ends_with("}\n"), "{self:?}");
-        let json = self.json();
-        let text = |key: &str| json[key].as_str().unwrap_or_else(|| panic!("no {key}: {self:?}")).to_owned();
-        (self.status, text("code"), text("message"))
-    }
-
-    /// The events of a stream: their names and data.
-    #[track_caller]
-    pub(crate) fn events(&self) -> Vec<(String, Value)> {
-        assert_eq!((self.status, self.header("content-type")), (200, Some("text/event-stream")), "{self:?}");
-        let told = self.body.split("\n\n").filter(|event| event.starts_with("event: "));
-        told.map(|event| {
-            let (name, data) = event.split_once('\n').unwrap();
-            let data = data.strip_prefix("data: ").unwrap_or_else(|| panic!("{event}"));
-            (name["event: ".len()..].to_owned(), serde_json::from_str(data).unwrap())
-        })
-        .collect()
-    }
-}
-
-/// The content of a chunked body (RFC 9112 section 7.1).
-#[track_caller]
-fn unchunked(mut body: &str) -> String {
-    let mut content = String::new();
-    loop {
-        let (length, rest) = body.split_once("\r\n").unwrap();
-        let length = usize::from_str_radix(length, 16).unwrap();
-        if length == 0 {
-            return content;
-        }
-        content += &rest[..length];
-        body = rest[length..].strip_prefix("\r\n").unwrap();
-    }
-}
-
-/// The addresses of the hops of a run.
-pub(crate) fn addresses(run: &Value) -> Vec<&str> {
-    run["hops"].as_array().unwrap().iter().map(|hop| hop["ip_address"].as_str().unwrap()).collect()
-}
-
-/// Nothing that is to happen by itself takes longer.
-const SOON: Duration = Duration::from_secs(10);
-/// How often somebody looks whether it has happened.
-const LOOK: Duration = Duration::from_millis(2);
-
-/// Lets this process open as many descriptors as it may allow itself: both ends of connections are not in one process, but
-/// thousands of one end are.
-pub(crate) fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
-}
-
-impl Server<'_> {
     /// So many connections to it, of four clients in turn: one may not have them all.
     pub(crate) fn connections(&self, count: usize) -> Vec<TcpStream> {
         self.connections_of((2..6).cycle().take(count))
@@ -418,38 +252,51 @@ impl Server<'_> {
     }
 }
 
-/// The head of a request after whose answer the connection stays open.
-pub(crate) fn head(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nhost: {ADDRESS}\r\n\r\n")
-}
-
-/// What is read until the connection ends or is reset.
-pub(crate) fn read_to_end(mut stream: &TcpStream) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    match stream.read_to_end(&mut bytes) {
-        Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => panic!("{error}: {bytes:?}"),
-        _ => bytes,
+impl Drop for Server<'_> {
+    fn drop(&mut self) {
+        self.child.kill().unwrap_or_default();
+        self.child.wait().map(drop).unwrap_or_default();
     }
 }
 
-/// The next answer on a connection that stays open.
+/// A command that runs the service in `namespace` with other files in the place of some of the system's.
+pub(crate) fn with_files(namespace: &Namespace, files: &[(&str, &str)], arguments: &[&str]) -> Command {
+    let mut command = namespace.command_with_files(PROGRAM, files);
+    command.args(arguments);
+    command
+}
+
+/// Status and standard error of a service that is not to start.
 #[track_caller]
-pub(crate) fn next_answer(reader: &mut BufReader<TcpStream>) -> Answer {
-    let started = Instant::now();
-    let mut text = String::new();
-    while !text.ends_with("\r\n\r\n") {
-        assert_ne!(reader.read_line(&mut text).unwrap(), 0, "the connection ended: {text:?}");
+pub(crate) fn refusal(mut command: Command) -> (Option<i32>, String) {
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    // Line by line: one that did start would not come to an end.
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    for line in stderr.lines() {
+        said += &(line.unwrap() + "\n");
+        if said.contains("listening") {
+            child.kill().unwrap();
+        }
     }
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let mut body = vec![0; length.unwrap_or_else(|| panic!("no length: {text}")).parse().unwrap()];
-    reader.read_exact(&mut body).unwrap();
-    Answer::parse(&(text + &String::from_utf8(body).unwrap()), started.elapsed())
+    (child.wait().unwrap().code(), said)
+}
+
+/// The addresses of the hops of a run.
+pub(crate) fn addresses(run: &Value) -> Vec<&str> {
+    run["hops"].as_array().unwrap().iter().map(|hop| hop["ip_address"].as_str().unwrap()).collect()
+}
+
+/// Lets this process open as many descriptors as it may allow itself: both ends of connections are not in one process, but
+/// thousands of one end are.
+pub(crate) fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
 }
 
 /// The addresses of routers and target, of the family of `target`.
 pub(crate) fn path(chain: &Chain, target: IpAddr) -> Vec<String> {
-    let routers = (1..=chain.routers()).map(|i| chain.router(i));
-    routers.chain([chain.target()]).map(|node| node.addresses().of_family(target).to_string()).collect()
+    chain.path(target).iter().map(IpAddr::to_string).collect()
 }
 
 /// Where captured packets went that left, except for those that IPv6 sends to its neighbours by itself.
@@ -464,33 +311,5 @@ pub(crate) fn destination(datagram: &[u8]) -> IpAddr {
         IpAddr::from(*datagram[16..].first_chunk::<4>().unwrap())
     } else {
         IpAddr::from(*datagram[24..].first_chunk::<16>().unwrap())
-    }
-}
-
-/// A directory that vanishes with this value.
-pub(crate) struct Scratch(PathBuf);
-
-impl Scratch {
-    pub(crate) fn new(name: &str) -> Self {
-        /// Tests of one process run at one time.
-        static MADE: AtomicUsize = AtomicUsize::new(0);
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let directory = format!("traceroute-server-{name}-{}-{number}", std::process::id());
-        let directory = std::env::temp_dir().join(directory);
-        fs::create_dir_all(&directory).unwrap();
-        Self(directory)
-    }
-
-    /// Writes a file and returns its path.
-    pub(crate) fn write(&self, name: &str, content: &str) -> String {
-        let path = self.0.join(name);
-        fs::write(&path, content).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap_or_default();
     }
 }

@@ -173,6 +173,13 @@ impl Chain {
         &self.nodes[self.nodes.len() - 1]
     }
 
+    /// The addresses that a trace shows: of the routers and the target, in the family of `of`.
+    #[must_use]
+    pub fn path(&self, of: IpAddr) -> Vec<IpAddr> {
+        let routers = (1..=self.routers()).map(|i| self.router(i));
+        routers.chain([self.target()]).map(|node| node.addresses().of_family(of)).collect()
+    }
+
     /// Sends a UDP datagram there and back until one makes it: carrier and IPv6 addresses come up a moment after the
     /// commands that order them.
     fn await_passage(&self, target: IpAddr) -> Result<(), Error> {

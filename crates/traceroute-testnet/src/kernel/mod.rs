@@ -8,9 +8,11 @@ mod chain;
 mod commands;
 mod namespace;
 mod node;
+mod scratch;
 mod server;
 
 pub use chain::{Chain, ChainBuilder};
 pub use namespace::Namespace;
 pub use node::{Node, Reject};
+pub use scratch::Scratch;
 pub use server::{TcpCounts, TcpServer};

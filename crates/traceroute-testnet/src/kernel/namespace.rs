@@ -62,6 +62,17 @@ impl Namespace {
         command
     }
 
+    /// The same, with other files in the place of some of the system's: ours, and those that they stand for.
+    #[must_use]
+    pub fn command_with_files(&self, program: &str, files: &[(&str, &str)]) -> Command {
+        let mut command = self.command("unshare");
+        let mounts = files
+            .iter()
+            .fold(String::new(), |script, (ours, place)| script + &format!("mount --bind {ours} {place}; "));
+        command.args(["--mount", "sh", "-euc"]).arg(mounts + "exec \"$0\" \"$@\"").arg(program);
+        command
+    }
+
     /// The number of packet sockets in the namespace: its captures.
     ///
     /// # Panics
