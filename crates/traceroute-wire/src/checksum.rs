@@ -53,6 +53,13 @@ impl Sum {
         self.0
     }
 
+    /// The checksum of these words, which are not all zero. Their sum in ones' complement is not zero either: where the
+    /// remainder is, its name is 0xffff (RFC 1071), as with every other implementation.
+    #[must_use]
+    pub const fn checksum(self) -> u16 {
+        if self.0 == 0 { 0 } else { !self.0 }
+    }
+
     fn reduced(sum: u64) -> Self {
         Self((sum % MODULUS) as u16)
     }

@@ -245,9 +245,7 @@ pub fn write_echo_request(ip: &IpHeader, id: u16, sequence: u16, payload: &[u8],
     let message = &mut buffer[start..end];
     message[0] = echo_request_type(ip.endpoints);
     message[1] = 0;
-    // The type is not zero, so neither is the sum as an ones' complement number: its zero is 0xffff.
-    let checksum = if sum.value() == 0 { 0 } else { !sum.value() };
-    message[2..4].copy_from_slice(&checksum.to_be_bytes());
+    message[2..4].copy_from_slice(&sum.checksum().to_be_bytes());
     message[4..6].copy_from_slice(&id.to_be_bytes());
     message[6..8].copy_from_slice(&sequence.to_be_bytes());
     message[HEADER_LEN..].copy_from_slice(payload);

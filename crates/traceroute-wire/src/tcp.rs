@@ -294,6 +294,6 @@ pub fn write_segment(ip: &IpHeader, segment: &TcpSegment<'_>, buffer: &mut [u8])
     let length = u16::try_from(length).expect("a segment is at most 65,535 bytes long");
     let sum = pseudo_header(ip.endpoints.source(), ip.endpoints.destination(), protocol::TCP, length)
         + Sum::bytes(bytes);
-    bytes[16..18].copy_from_slice(&(!sum.value()).to_be_bytes());
+    bytes[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
     start + usize::from(length)
 }

@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::num::NonZeroU16;
-
 use etherparse::{TcpHeader, TcpOptionElement, TcpSlice};
 use proptest::prelude::*;
 use support::{TCP, V4, V6, build, header};
@@ -37,16 +35,15 @@ fn with_options(options: &[u8]) -> TcpSegment<'_> {
 fn expected_checksum(endpoints: Endpoints, segment: &[u8]) -> u16 {
     let theirs = TcpSlice::from_slice(segment).expect("a whole segment");
     let (header, payload) = (theirs.to_header(), theirs.payload());
-    let checksum = match endpoints {
+    match endpoints {
         Endpoints::V4 { source, destination } => {
             header.calc_checksum_ipv4_raw(source.octets(), destination.octets(), payload)
         }
         Endpoints::V6 { source, destination } => {
             header.calc_checksum_ipv6_raw(source.octets(), destination.octets(), payload)
         }
-    };
-    // Of the two forms of zero etherparse writes the one, we the other.
-    NonZeroU16::new(checksum.expect("a short payload")).map_or(u16::MAX, NonZeroU16::get)
+    }
+    .expect("a short payload")
 }
 
 fn options_of(bytes: &[u8]) -> Vec<TcpOption<'_>> {
@@ -66,6 +63,21 @@ fn a_segment_is_there_once_the_last_byte_of_its_options_is() {
                 (length >= 24).then(|| TcpSegment { payload: &segment.payload[..length - 24], ..segment });
             assert_eq!(TcpSegment::parse(&bytes[..length]), expected, "{length} bytes");
         }
+    }
+}
+
+/// Zero means nothing special here, unlike in UDP: the complement is sent as it is.
+#[test]
+fn a_sum_of_all_ones_is_sent_as_zero() {
+    for endpoints in [V4, V6] {
+        let segment = |window| {
+            let datagram = written(&header(endpoints, TCP), &TcpSegment { window, ..SEGMENT });
+            Datagram::parse(&datagram).expect("an IP datagram").payload.to_vec()
+        };
+        let checksum = |segment: &[u8]| u16::from_be_bytes([segment[16], segment[17]]);
+        // What the other words lack to all ones.
+        let segment = segment(checksum(&segment(0)));
+        assert_eq!((checksum(&segment), expected_checksum(endpoints, &segment)), (0, 0));
     }
 }
 
