@@ -31,6 +31,14 @@ pub enum Error {
         /// What it said.
         stderr: String,
     },
+    /// A program that was to serve has ended.
+    #[error("`{program}` ended before it was ready, and said: {said}")]
+    Ended {
+        /// Its name.
+        program: String,
+        /// What it said.
+        said: String,
+    },
     /// A system call or a write to /proc/sys failed.
     #[error("{action}: {source}")]
     System {

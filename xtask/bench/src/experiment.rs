@@ -64,6 +64,12 @@ pub(crate) enum Unit {
     Count,
 }
 
+/// Of bytes.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub(crate) fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
 /// How far our figure is good. Those that refer to a peer mean the first one that has such a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Limit {

@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::IpAddr;
 use std::process::{Child, ExitCode, Stdio};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -207,4 +208,7 @@ fn request(method: Method, target: IpAddr) -> RequestBuilder {
         Method::TcpSyn => tcp(request).tcp_method(TcpMethod::Syn),
         Method::TcpSack => tcp(request).tcp_method(TcpMethod::Sack),
     }
+}
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

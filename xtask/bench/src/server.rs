@@ -1,15 +1,13 @@
 //! The service as a process in a network, and what it has taken so far.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Stdio};
-use std::thread;
 use std::time::Duration;
 
-use traceroute_testnet::kernel::Namespace;
+use traceroute_testnet::kernel::{Daemon, Namespace};
 
 use crate::error::Error;
 
@@ -22,33 +20,15 @@ pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4
 #[derive(Debug)]
 pub(crate) struct Server {
     namespace: Namespace,
-    child: Child,
+    daemon: Daemon,
 }
 
 impl Server {
     /// Starts it and waits until it listens.
     pub(crate) fn start(namespace: &Namespace, program: &Path, options: &[&str]) -> Result<Self, Error> {
-        let cannot_start = |source| Error::CannotStart { program: PROGRAM.into(), source };
         let mut command = namespace.command(&program.to_string_lossy());
         command.args(["--addr", &ADDRESS.to_string()]).args(options);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(cannot_start)?;
-        let log = child.stderr.take();
-        let server = Self { namespace: namespace.clone(), child };
-        let mut log = BufReader::new(log.ok_or_else(|| cannot_start(io::ErrorKind::BrokenPipe.into()))?);
-        let mut said = String::new();
-        while !said.contains("listening") {
-            if log.read_line(&mut said).map_err(cannot_start)? == 0 {
-                return Err(Error::Unexpected {
-                    program: PROGRAM.into(),
-                    reason: "it does not listen".into(),
-                    stdout: said,
-                });
-            }
-        }
-        // It logs each request, and would wait for whoever does not read that.
-        thread::spawn(move || io::copy(&mut log, &mut io::sink()));
-        Ok(server)
+        Ok(Self { namespace: namespace.clone(), daemon: Daemon::start(command, "listening")? })
     }
 
     /// A connection to it.
@@ -62,13 +42,13 @@ impl Server {
     ///
     /// This is what /proc/PID/stat has, which is rounded to hundredths of a second there.
     pub(crate) fn cpu_time(&self) -> Result<Duration, Error> {
-        clock_of(self.child.id())
+        clock_of(self.daemon.id())
             .map_err(|source| Error::System { what: "reading the service's CPU time", source })
     }
 
     /// The most resident memory that it has had, in bytes.
     pub(crate) fn peak_memory(&self) -> Result<u64, Error> {
-        let path = format!("/proc/{}/status", self.child.id());
+        let path = format!("/proc/{}/status", self.daemon.id());
         let unreadable = |source| Error::System { what: "reading the service's peak memory", source };
         let status = fs::read_to_string(path).map_err(unreadable)?;
         peak(&status).ok_or_else(|| unreadable(io::ErrorKind::InvalidData.into()))
@@ -79,14 +59,6 @@ impl Server {
         let namespace = self.namespace.clone();
         drop(self);
         Ok(namespace.await_no_packet_sockets()?)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // A child that has ended already is none to kill, and can be waited for all the same.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

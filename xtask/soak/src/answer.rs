@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use crate::bed;
 use crate::plan::Order;
-use crate::results::{CLOCK, LONGEST_RTT};
 
 /// What stands in a run only when something went wrong.
 const AMISS: [&str; 4] = ["late", "duplicates", "capture_drops", "send_errors"];
@@ -78,7 +77,7 @@ fn hops(run: &Value) -> impl Iterator<Item = (Option<IpAddr>, f64)> {
 /// Whether a round trip to a hop, counted from 1, is one of this network.
 fn is_possible(hop: usize, milliseconds: f64) -> bool {
     let round_trip = Duration::from_secs_f64(milliseconds.max(0.0) / 1e3);
-    (bed::round_trip(hop)..=LONGEST_RTT).contains(&(round_trip + CLOCK))
+    !bed::is_too_short(hop, round_trip) && !bed::is_too_long(round_trip)
 }
 
 #[cfg(test)]

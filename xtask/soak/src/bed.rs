@@ -18,6 +18,14 @@ pub(crate) const HOPS: u32 = 7;
 /// One way, of the first link and of each other one.
 const DELAYS: (Duration, Duration) = (Duration::from_millis(8), Duration::from_millis(1));
 
+/// What the service refuses to trace unless it is told otherwise.
+pub(crate) const DENIED: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+/// Half the time between two end-to-end probes of a default request. The network takes 28 ms at most, so a round trip
+/// above this is one of another probe, or the machine stood still.
+pub(crate) const LONGEST_RTT: Duration = Duration::from_millis(500);
+/// The least round trip is the network's own, less what a wall clock that is being set by 500 ppm takes from 28 ms.
+const CLOCK: Duration = Duration::from_micros(20);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Family {
     V4,
@@ -30,6 +38,8 @@ pub(crate) struct Number(pub(crate) u32);
 
 impl Number {
     pub(crate) const POPULAR: Self = Self(0);
+    /// Nobody answers there.
+    pub(crate) const DEAD: Self = Self(65_000);
 
     pub(crate) fn address(self, family: Family) -> IpAddr {
         if self == Self::POPULAR {
@@ -63,6 +73,16 @@ pub(crate) fn round_trip(hop: usize) -> Duration {
     let (first, other) = DELAYS;
     let further = u32::try_from(hop.saturating_sub(1)).unwrap_or(u32::MAX);
     2 * (first + further * other)
+}
+
+/// Whether no packet can have been to a hop and back so soon.
+pub(crate) fn is_too_short(hop: usize, round_trip: Duration) -> bool {
+    round_trip + CLOCK < self::round_trip(hop)
+}
+
+/// Whether a round trip is one of another probe.
+pub(crate) fn is_too_long(round_trip: Duration) -> bool {
+    round_trip > LONGEST_RTT
 }
 
 /// The paths that there are to a target's address, one for each branch.

@@ -89,6 +89,12 @@ impl fmt::Display for Examples {
     }
 }
 
+/// Of bytes.
+#[expect(clippy::cast_precision_loss, reason = "far less than 2^52")]
+pub(crate) fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

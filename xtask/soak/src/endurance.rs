@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::claim::Claim;
+use crate::claim::{Claim, megabytes};
 use crate::plan::Plan;
 use crate::sample::{Sample, Samples};
 use crate::slope::slope;
@@ -134,10 +134,6 @@ pub(crate) fn nothing_is_left(idle: bool, before: &Sample, after: &Sample) -> Cl
 #[expect(clippy::cast_precision_loss, reason = "far less than 2^52")]
 fn count(figure: u64) -> f64 {
     figure as f64
-}
-
-fn megabytes(bytes: u64) -> f64 {
-    count(bytes) / 1e6
 }
 
 #[cfg(test)]

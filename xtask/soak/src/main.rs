@@ -19,8 +19,9 @@
 //! | `results` | whether what they gave is right |
 //! | `endurance` | whether memory and descriptors stay flat, and what is left |
 //! | `sample`, `system`, `slope` | how that is measured |
-//! | `service` | the same for the service, which the worker starts as a process of its own |
-//! | `visit`, `answer` | what its clients do, and whether what they get is right |
+//! | `service` | the same for the service |
+//! | `server` | its process, which the worker starts, and what that holds |
+//! | `visit`, `http`, `answer` | what its clients do, how they ask, and whether what they get is right |
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks")]
 
 #[cfg(target_os = "linux")]
@@ -38,6 +39,8 @@ mod error;
 #[cfg(target_os = "linux")]
 mod fairness;
 #[cfg(target_os = "linux")]
+mod http;
+#[cfg(target_os = "linux")]
 mod load;
 #[cfg(target_os = "linux")]
 mod pace;
@@ -53,6 +56,8 @@ mod quarantine;
 mod results;
 #[cfg(target_os = "linux")]
 mod sample;
+#[cfg(target_os = "linux")]
+mod server;
 #[cfg(target_os = "linux")]
 mod service;
 #[cfg(target_os = "linux")]

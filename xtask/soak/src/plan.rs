@@ -41,7 +41,7 @@ impl Scenario {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) scenario: Scenario,
-    /// For how many seconds requests are started in `steady`.
+    /// How long it is: for how many seconds requests are started in `steady`, to which `budget` and `service` are in proportion.
     pub(crate) seconds: u32,
     /// Requests a second.
     pub(crate) rate: u32,
@@ -221,12 +221,11 @@ impl Plan {
 
     /// The tracer's limits.
     pub(crate) fn limits(&self) -> Limits {
-        match self.scenario {
-            Scenario::Steady | Scenario::Descriptors | Scenario::Service => Limits::default(),
-            Scenario::Budget => {
-                Limits { probes_per_second: NonZeroU32::new(self.budget()), ..Limits::default() }
-            }
+        let mut limits = Limits::default();
+        if self.scenario == Scenario::Budget {
+            limits.probes_per_second = NonZeroU32::new(self.budget());
         }
+        limits
     }
 
     /// Probes a second in `budget`.

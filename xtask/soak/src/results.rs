@@ -9,12 +9,6 @@ use crate::bed::{self, HOPS};
 use crate::claim::{Claim, Examples};
 use crate::plan::{DESCRIPTORS, Order};
 
-/// Half the time between two end-to-end probes of a default request. The network takes 28 ms at most, so a round trip
-/// above this is one of another probe, or the machine stood still.
-pub(crate) const LONGEST_RTT: Duration = Duration::from_millis(500);
-/// The least round trip is the network's own, less what a wall clock that is being set by 500 ppm takes from 28 ms.
-pub(crate) const CLOCK: Duration = Duration::from_micros(20);
-
 /// What the results of all requests come to.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -127,10 +121,10 @@ impl Tally {
         let round_trip = Duration::from_secs_f64(milliseconds / 1e3);
         self.round_trips += 1;
         self.longest = self.longest.max(milliseconds);
-        if round_trip + CLOCK < bed::round_trip(hop) {
+        if bed::is_too_short(hop, round_trip) {
             self.too_short.add(|| format!("{milliseconds:.3} ms to hop {hop} toward {target}"));
         }
-        if round_trip > LONGEST_RTT {
+        if bed::is_too_long(round_trip) {
             self.too_long.add(|| format!("{milliseconds:.0} ms to hop {hop} toward {target}"));
         }
     }
@@ -201,7 +195,7 @@ impl Tally {
                 format!("{} round trips; too short: {}", self.round_trips, self.too_short),
             ),
             Claim::new(
-                format!("no round trip is longer than {LONGEST_RTT:?}"),
+                format!("no round trip is longer than {:?}", bed::LONGEST_RTT),
                 self.too_long.count == 0,
                 format!("the longest {:.1} ms; too long: {}", self.longest, self.too_long),
             ),

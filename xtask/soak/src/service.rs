@@ -1,21 +1,17 @@
-//! The service under load: starts it as a process of its own, sends visitors, and says what became of it and of them.
+//! The service under load: sends visitors, and says what became of it and of them.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use crate::claim::{Claim, Examples};
+use crate::claim::{Claim, Examples, megabytes};
 use crate::error::Error;
 use crate::plan::{Plan, Visit};
-use crate::system;
-use crate::visit::{self, ADDRESS, HEADER_TIMEOUT};
+use crate::server::{Sample, Server};
+use crate::visit;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// When memory is looked at first: identities stay in quarantine for a minute.
@@ -26,8 +22,6 @@ const LOOK: Duration = Duration::from_secs(10);
 const GROWTH: u64 = 5;
 /// After the last visit: a thread of the runtime that has nothing to do ends after ten seconds.
 const SETTLED_WITHIN: Duration = Duration::from_secs(15);
-/// More than there are at one time at the greatest rate.
-const MAX_CONCURRENT: &str = "4096";
 /// What has to be nothing in the end, by the service's own count.
 const AT_WORK: [&str; 3] =
     ["traceroute_requests_in_flight", "traceroute_requests_queued", "traceroute_runs_in_flight"];
@@ -49,93 +43,6 @@ pub(crate) async fn soak(plan: &Plan, program: &Path) -> Result<Vec<Claim>, Erro
     claims.push(nothing_is_left(&before, &after));
     claims.push(nothing_is_at_work().await);
     Ok(claims)
-}
-
-/// The service, which ends when this is dropped, or with this process.
-struct Server(Child);
-
-/// What it holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sample {
-    /// Since the start.
-    at: Duration,
-    /// Bytes.
-    resident: u64,
-    descriptors: u64,
-    threads: u64,
-}
-
-impl Server {
-    /// Starts it and waits until it listens.
-    fn start(program: &Path) -> Result<Self, Error> {
-        let mut command = Command::new(program);
-        command.args(["--addr", &ADDRESS.to_string(), "--max-concurrent", MAX_CONCURRENT]);
-        command.args(["--header-timeout", &HEADER_TIMEOUT.as_millis().to_string()]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        system::end_with_this_process(&mut command);
-        let mut child = command.spawn().map_err(Error::system("starting the service"))?;
-        let log = child.stderr.take();
-        let server = Self(child);
-        let missing = || Error::system("listening to the service")(ErrorKind::UnexpectedEof.into());
-        let mut log = BufReader::new(log.ok_or_else(missing)?);
-        let mut said = String::new();
-        while !said.contains("listening") {
-            if log.read_line(&mut said).map_err(Error::system("listening to the service"))? == 0 {
-                return Err(Error::Line(said));
-            }
-        }
-        // It logs each request, and would wait for whoever does not read that.
-        thread::spawn(move || io::copy(&mut log, &mut io::sink()));
-        Ok(server)
-    }
-
-    fn sample(&self, start: Instant) -> Result<Sample, Error> {
-        sample(&self.0.id().to_string(), start)
-    }
-
-    /// Takes a sample each second.
-    fn watch(&self, start: Instant) -> Result<Sampler, Error> {
-        let process = self.0.id().to_string();
-        let (stop, stopped) = mpsc::channel();
-        let watch = move || {
-            let mut taken = Vec::new();
-            while stopped.recv_timeout(SECOND) == Err(RecvTimeoutError::Timeout) {
-                taken.push(sample(&process, start)?);
-            }
-            Ok(taken)
-        };
-        let thread = thread::Builder::new().name("sampler".into()).spawn(watch);
-        Ok(Sampler { stop, thread: thread.map_err(Error::system("starting a thread"))? })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // A child that has ended already is none to kill, and can be waited for all the same.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-struct Sampler {
-    stop: mpsc::Sender<()>,
-    thread: JoinHandle<Result<Vec<Sample>, Error>>,
-}
-
-impl Sampler {
-    fn stop(self) -> Result<Vec<Sample>, Error> {
-        drop(self.stop);
-        self.thread.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload))
-    }
-}
-
-fn sample(process: &str, start: Instant) -> Result<Sample, Error> {
-    Ok(Sample {
-        at: start.elapsed(),
-        resident: system::resident_of(process)?,
-        descriptors: system::descriptors_of(process)?,
-        threads: system::threads_of(process)?,
-    })
 }
 
 /// What visitors of one kind saw.
@@ -300,11 +207,6 @@ fn median(samples: &[Sample], from: Duration) -> u64 {
     let mut figures: Vec<_> = looked_at.map(|sample| sample.resident).collect();
     figures.sort_unstable();
     figures.get(figures.len() / 2).copied().unwrap_or(0)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "far less than 2^52")]
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
 }
 
 #[cfg(test)]

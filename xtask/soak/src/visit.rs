@@ -1,20 +1,15 @@
 //! Visits of clients to the service: good ones and bad ones, slow ones, and those that end before they are answered.
 
-use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::answer;
-use crate::bed::{Family, Number};
+use crate::bed::{DENIED, Family, Number};
+use crate::http::{ask, body, connect, head, read, result, status, words};
 use crate::plan::{Order, Visit};
 
-/// Where the service listens.
-pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 3765);
 /// How long the service waits for the head of a request.
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much later than that it may give up.
@@ -24,11 +19,6 @@ const HEALTH_WITHIN: Duration = Duration::from_secs(1);
 /// Into so many parts a slow client cuts its request, and waits after each.
 const PARTS: usize = 10;
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// Nobody answers there.
-const DEAD: Number = Number(65_000);
-/// What the service refuses to trace unless it is told otherwise.
-pub(crate) const DENIED: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// Pays a visit; what went wrong in words.
 pub(crate) async fn pay(visit: Visit, order: Order) -> Result<(), String> {
@@ -48,7 +38,7 @@ pub(crate) async fn pay(visit: Visit, order: Order) -> Result<(), String> {
         }
         Visit::Unfinished => unfinished(&whole("/traceroute")).await,
         Visit::DeadTarget => {
-            let order = Order { target: DEAD, ..order };
+            let order = Order { target: Number::DEAD, ..order };
             let head = head("GET", &format!("/traceroute{}&timeout=1000", self::query(&order)));
             answer::unreached(&order, &body(&ask(&head).await?, 200)?)
         }
@@ -121,75 +111,6 @@ fn query(order: &Order) -> String {
     )
 }
 
-fn head(method: &str, path: &str) -> String {
-    format!("{method} {path} HTTP/1.1\r\nhost: {ADDRESS}\r\nconnection: close\r\n\r\n")
-}
-
-async fn connect() -> Result<TcpStream, String> {
-    TcpStream::connect(ADDRESS).await.map_err(words)
-}
-
-async fn ask(head: &str) -> Result<String, String> {
-    let mut connection = connect().await?;
-    connection.write_all(head.as_bytes()).await.map_err(words)?;
-    read(connection).await
-}
-
-async fn read(mut connection: TcpStream) -> Result<String, String> {
-    let mut answer = Vec::new();
-    match connection.read_to_end(&mut answer).await {
-        // Who is answered before all was read of him is reset afterwards.
-        Err(error) if error.kind() != ErrorKind::ConnectionReset || answer.is_empty() => Err(words(error)),
-        _ => String::from_utf8(answer).map_err(|error| error.to_string()),
-    }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it is mapped")]
-fn words(error: io::Error) -> String {
-    error.to_string()
-}
-
-fn status(answer: &str) -> Option<u16> {
-    answer.split(' ').nth(1)?.parse().ok()
-}
-
-/// The JSON of an answer that has this status.
-fn body(answer: &str, expected: u16) -> Result<Value, String> {
-    let unexpected = || format!("{expected} was due, not {answer:?}");
-    let (_, body) = answer.split_once("\r\n\r\n").ok_or_else(unexpected)?;
-    if status(answer) != Some(expected) {
-        return Err(unexpected());
-    }
-    serde_json::from_str(body).map_err(|_| unexpected())
-}
-
-/// The result that a stream ends with.
-fn result(answer: &str) -> Result<Value, String> {
-    let unexpected = || format!("a whole stream was due, not {answer:?}");
-    let (_, chunks) = answer.split_once("\r\n\r\n").ok_or_else(unexpected)?;
-    let stream = unchunked(chunks).ok_or_else(unexpected)?;
-    let events = stream.split("\n\n").filter_map(|event| event.strip_prefix("event: "));
-    if events.clone().any(|event| event.starts_with("lost\n") || event.starts_with("error\n")) {
-        return Err(unexpected());
-    }
-    let result = events.last().and_then(|event| event.strip_prefix("result\ndata: "));
-    serde_json::from_str(result.ok_or_else(unexpected)?).map_err(|_| unexpected())
-}
-
-/// The content of a chunked body (RFC 9112 section 7.1); `None` if it does not end as it should.
-fn unchunked(mut body: &str) -> Option<String> {
-    let mut content = String::new();
-    loop {
-        let (length, rest) = body.split_once("\r\n")?;
-        let length = usize::from_str_radix(length, 16).ok()?;
-        if length == 0 {
-            return Some(content);
-        }
-        content += rest.get(..length)?;
-        body = rest.get(length..)?.strip_prefix("\r\n")?;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use traceroute::Protocol;
@@ -204,29 +125,5 @@ mod tests {
             query(&order),
             "?target=fd00:72::9&protocol=icmp&ipv6=true&traceroute-queries=2&e2e-queries=3"
         );
-    }
-
-    #[test]
-    fn only_the_expected_status_has_a_body() {
-        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n{\"a\":1}\n";
-        assert_eq!(body(answer, 200).unwrap()["a"], 1);
-        assert!(body(answer, 400).is_err());
-        assert!(body("HTTP/1.1 200 OK\r\n\r\n{", 200).is_err());
-        assert!(body("", 200).is_err());
-    }
-
-    #[test]
-    fn a_stream_ends_with_its_result_and_loses_nothing() {
-        let stream = |chunks: &[&str]| {
-            let chunks: Vec<_> =
-                chunks.iter().map(|chunk| format!("{:x}\r\n{chunk}\r\n", chunk.len())).collect();
-            format!("HTTP/1.1 200 OK\r\n\r\n{}0\r\n\r\n", chunks.concat())
-        };
-        let (hop, end) = ("event: hop_answered\ndata: {}\n\n", "event: result\ndata: {\"a\":1}\n\n");
-        assert_eq!(result(&stream(&[hop, &end[..9], &end[9..]])).unwrap()["a"], 1);
-        for broken in [&[hop][..], &[end, hop], &["event: lost\ndata: {}\n\n", end], &[]] {
-            assert!(result(&stream(broken)).is_err(), "{broken:?}");
-        }
-        assert!(result(stream(&[hop, end]).trim_end_matches("0\r\n\r\n")).is_err());
     }
 }

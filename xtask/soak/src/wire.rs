@@ -6,13 +6,13 @@ use std::net::IpAddr;
 use traceroute_core::Direction;
 use traceroute_testnet::sim::{Record, describe};
 
+use crate::bed::DENIED;
 use crate::claim::{Claim, Examples};
 use crate::fairness::{APART, Fairness};
 use crate::pace::{Pace, most_allowed};
 use crate::plan::{Plan, Scenario};
 use crate::probe::Probe;
 use crate::quarantine::Quarantine;
-use crate::visit::DENIED;
 
 /// Everything that is known of what has passed.
 #[derive(Debug)]

@@ -103,10 +103,10 @@ async fn soak(plan: &Plan) -> Result<(), Error> {
     let before = Sample::take(start, &runtime)?;
 
     let tally = load::offer(&tracer, plan).await;
-    let claims = match plan.scenario {
-        Scenario::Steady | Scenario::Budget => tally.claims(plan.requests()),
-        Scenario::Descriptors => tally.claims_of_refusals(plan.requests()),
-        Scenario::Service => Vec::new(),
+    let claims = if plan.scenario == Scenario::Descriptors {
+        tally.claims_of_refusals(plan.requests())
+    } else {
+        tally.claims(plan.requests())
     };
     say(&claims);
     if plan.scenario == Scenario::Budget {

@@ -6,12 +6,14 @@
 
 mod chain;
 mod commands;
+mod daemon;
 mod namespace;
 mod node;
 mod scratch;
 mod server;
 
 pub use chain::{Chain, ChainBuilder};
+pub use daemon::Daemon;
 pub use namespace::Namespace;
 pub use node::{Node, Reject};
 pub use scratch::Scratch;

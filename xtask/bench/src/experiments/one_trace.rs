@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::bed::{Bed, Sent};
 use crate::error::Error;
-use crate::experiment::{Experiment, Limit, Peer, Row, Sampler, Unit};
+use crate::experiment::{Experiment, Limit, Peer, Row, Sampler, Unit, megabytes};
 use crate::launch::{self, Usage};
 use crate::statistics::Statistic;
 use crate::tool::{Family, Method, Tool};
@@ -148,9 +148,4 @@ fn start_up(ours: &Tool) -> Experiment {
 
 fn version(line: &[std::ffi::OsString]) -> Result<Usage, Error> {
     Ok(launch::run(None, line)?.usage)
-}
-
-/// Of bytes. A 32-bit number of kilobytes holds all memory there is.
-fn megabytes(bytes: u64) -> f64 {
-    f64::from(u32::try_from(bytes / 1000).unwrap_or(u32::MAX)) / 1000.0
 }

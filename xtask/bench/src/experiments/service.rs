@@ -14,7 +14,7 @@ use traceroute_testnet::sim::{TcpListener, TcpService, Topology};
 
 use crate::bed::{self, Kernels};
 use crate::error::Error;
-use crate::experiment::{Experiment, Limit, Peer, Row, Sampler, Samples, Unit};
+use crate::experiment::{Experiment, Limit, Peer, Row, Sampler, Samples, Unit, megabytes};
 use crate::load::{self, Asked, Order};
 use crate::server::{ADDRESS, PROGRAM, Server};
 use crate::statistics::Statistic;
@@ -238,12 +238,6 @@ fn count(number: usize) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "seconds at most")]
 fn milliseconds(nanos: u64) -> f64 {
     nanos as f64 / 1e6
-}
-
-/// Of bytes.
-#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
 }
 
 #[cfg(test)]

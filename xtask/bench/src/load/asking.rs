@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::{Asked, Failure};
+use super::{Asked, Failure, nanos};
 use crate::hops;
 use crate::server::ADDRESS;
 
@@ -79,10 +79,6 @@ fn round_trips(answer: &str, path: &[IpAddr]) -> Option<Vec<u64>> {
     let [hops] = &runs[..] else { return None };
     let right = hops.iter().map(|hop| hop.ip_address.parse().ok()).eq(path.iter().copied().map(Some));
     right.then(|| hops.iter().map(|hop| (hop.rtt * 1e6) as u64).collect())
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

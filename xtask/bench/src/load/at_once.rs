@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use traceroute::{Results, Tracer};
 
-use super::{Answer, Failure, request, unlimited};
+use super::{Answer, Failure, nanos, request, unlimited};
 use crate::tool::Method;
 
 pub(super) async fn measure(
@@ -28,7 +28,7 @@ pub(super) async fn measure(
             all.push(trace.finish().await);
         }
     }
-    let wall = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let wall = nanos(started.elapsed());
     let mut answer = Answer { traces: count, right: 0, wall, round_trips: Vec::new() };
     for (results, target) in all.into_iter().zip(targets) {
         if let Some(round_trips) = results.ok().and_then(|results| round_trips(&results, routers, target)) {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use super::{Answer, Failure, raise_descriptor_limit};
+use super::{Answer, Failure, nanos, raise_descriptor_limit};
 use crate::bed::first_missing;
 
 pub(super) fn measure(line: &[String], path: &[IpAddr], processes: usize) -> Result<Answer, Failure> {
@@ -21,6 +21,6 @@ pub(super) fn measure(line: &[String], path: &[IpAddr], processes: usize) -> Res
         let stdout = String::from_utf8_lossy(&output.stdout);
         right += usize::from(output.status.success() && first_missing(&stdout, path).is_none());
     }
-    let wall = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let wall = nanos(started.elapsed());
     Ok(Answer { traces: processes, right, wall, round_trips: Vec::new() })
 }
