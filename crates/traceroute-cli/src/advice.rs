@@ -1,6 +1,6 @@
 //! What to do about an error, where the error itself does not say so.
 
-use traceroute::{Error, Family, TracerouteError};
+use traceroute::{Error, Family, Operation, TracerouteError};
 
 /// The error in a line for each reason, with what to do next.
 pub(crate) fn with_advice(error: &Error) -> String {
@@ -27,6 +27,9 @@ fn advice(error: &Error) -> Option<&'static str> {
 
 fn reason(error: &TracerouteError) -> Option<&'static str> {
     match error {
+        TracerouteError::NotPermitted { operation } if *operation != Operation::EnterNamespace => {
+            Some("`sudo setcap cap_net_raw+ep $(command -v datadog-traceroute)` grants it to the program")
+        }
         TracerouteError::NetworkUnreachable { .. } | TracerouteError::HostUnreachable { .. } => Some(
             "`ip route get ADDRESS`, with `from SOURCE` or `oif INTERFACE` where those are chosen, shows what this \
                  host knows of the way",

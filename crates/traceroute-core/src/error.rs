@@ -291,10 +291,7 @@ impl TracerouteError {
 const fn remedy(operation: Operation) -> &'static str {
     match operation {
         Operation::EnterNamespace => "run as root, or with the CAP_SYS_ADMIN capability",
-        _ => {
-            "run as root, or grant the CAP_NET_RAW capability with \
-             `sudo setcap cap_net_raw+ep $(command -v datadog-traceroute)`"
-        }
+        _ => "run as root, or with the CAP_NET_RAW capability",
     }
 }
 

@@ -1,8 +1,9 @@
 //! Path tracing as an HTTP service: a drop-in for the reference's server that can be exposed.
 //!
 //! ```text
-//! connection -> observe -> authorise -> rate of the client -> query -> gate -> tracer -> policy and rate of the target
-//!                                                                                     -> result, or events and result
+//! connection -> observe -> authorise -> rate of the client -> query -> policy, if the target is an address
+//!     -> share of the client -> backlog of probes -> gate -> tracer: name, policy and rate of the target
+//!     -> result, or events and result
 //! ```
 //!
 //! One [`Tracer`](traceroute::Tracer) serves all requests. What a request may not do it is told in the reference's form, a code

@@ -8,6 +8,7 @@ use std::env;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
+use traceroute::{Error, TracerouteError};
 use traceroute_server::{Service, keep_only_what_tracing_needs, listen, serve};
 use tracing::info;
 
@@ -30,7 +31,7 @@ fn run(settings: Settings) -> Result<(), String> {
     let Settings { address, log, options, connections, tracer } = settings;
     let listener = listen(&address).map_err(|error| format!("cannot listen at {address}: {error}"))?;
     let bound = listener.local_addr().map_or(address, |bound| bound.to_string());
-    let tracer = tracer.prepare().map_err(|error| error.to_string())?;
+    let tracer = tracer.prepare().map_err(|error| with_advice(&error))?;
     // Before there are other threads, and after what may need more: a port below 1024, a file with a token, a large buffer. Its
     // log has a thread, too.
     keep_only_what_tracing_needs().map_err(|error| format!("cannot give up privileges: {error}"))?;
@@ -38,13 +39,23 @@ fn run(settings: Settings) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("{error}; `ulimit -n` shows and raises the limit"))?;
     runtime.block_on(async {
-        let service = Service::open(options, tracer).await.map_err(|error| error.to_string())?;
+        let service = Service::open(options, tracer).await.map_err(|error| with_advice(&error))?;
         let end = signals::first().map_err(|error| format!("cannot listen to signals: {error}"))?;
         info!(address = bound, version = env!("VERSION"), "listening");
         serve(listener, service, connections, end).await.map_err(|error| error.to_string())
     })?;
     info!("ended");
     Ok(())
+}
+
+/// The error, with what grants the permission that is missing.
+fn with_advice(error: &Error) -> String {
+    match error {
+        Error::Trace(TracerouteError::NotPermitted { .. }) => format!(
+            "{error}; `sudo setcap cap_net_raw+ep $(command -v datadog-traceroute-server)` grants it to the program"
+        ),
+        _ => error.to_string(),
+    }
 }
 
 /// The exit status after writing to standard output. A reader that has seen enough is a normal end.

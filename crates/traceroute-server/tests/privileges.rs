@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 use std::process::Command;
 
-use common::Server;
+use common::{PROGRAM, Server, refusal};
 use traceroute_testnet::kernel::Namespace;
 
 /// The number of `CAP_NET_RAW` as a set (capabilities(7)).
@@ -52,4 +52,18 @@ fn the_captures_buffer_is_as_large_as_it_is_to_be() {
     let bytes = buffer.and_then(|buffer| buffer.split(',').next()?.parse::<u32>().ok());
     assert_eq!(bytes, Some(2 * (8 << 20)), "{sockets}");
     assert!(!server.log().contains("buffer is small"), "{}", server.log());
+}
+
+#[test]
+fn where_it_may_not_trace_it_says_what_grants_the_permission_to_it() {
+    let namespace = Namespace::new().unwrap();
+    let mut command = namespace.command("setpriv");
+    command.args(["--bounding-set", "-net_raw", PROGRAM]);
+    let (status, said) = refusal(command);
+    assert_eq!((status, said.lines().count()), (Some(1), 1), "{said}");
+    for part in
+        ["not permitted", "CAP_NET_RAW", "setcap cap_net_raw+ep $(command -v datadog-traceroute-server)"]
+    {
+        assert!(said.contains(part), "{said}");
+    }
 }
