@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
+#[path = "common/wire.rs"]
+mod wire;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 use common::{
     Outcome, PROGRAM, Running, addresses, path, program, program_with_files, start, start_with, targets,
 };
+use traceroute_testnet::Capture;
 use traceroute_testnet::kernel::{Chain, Namespace, Scratch};
 
 const SIGNALS: [(&str, i32); 2] = [("INT", 130), ("TERM", 143)];
@@ -60,6 +63,7 @@ fn a_signal_amid_the_end_to_end_probes_prints_what_was_learnt() {
         let target = targets(&chain)[0];
         // The first end-to-end probe, the run, and the second end-to-end probe a second later; 47 are still to come.
         let third_flow = await_flows(&chain, 3);
+        let capture = Capture::start(chain.client(), "right").unwrap();
         let running = start(&mut program(chain.client(), &["-q1", &target.to_string()]));
         let _socket = third_flow();
         let outcome = end_by(signal, running);
@@ -68,6 +72,10 @@ fn a_signal_amid_the_end_to_end_probes_prints_what_was_learnt() {
         report.assert_reached(1, &path(&chain, target));
         let sent = report.0["e2e_probe"]["packets_sent"].as_u64().unwrap();
         assert!((1..50).contains(&sent), "{outcome:?}");
+        let probes = wire::probes(&capture.stop().unwrap(), target);
+        let flows: HashSet<&[u8]> = probes.iter().map(|probe| &probe.signature[..2]).collect();
+        // One is the run's, and another may have been on its way.
+        assert!((1..=2).contains(&(flows.len() as u64 - sent)), "{} flows: {outcome:?}", flows.len());
         assert_eq!(report.0["e2e_probe"]["packets_received"], sent, "a probe on its way is not a lost one");
         assert!(outcome.stdout.ends_with("}\n"));
     }

@@ -271,8 +271,13 @@ mod tests {
             "fe80::1",
             "febf::1",
             "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
             "fd00:ec2::254",
+            "fd20:ce::254",
             "fd00:c1::a9fe:a9fe",
+            "fd00:42::42",
+            "fd00:a9fe:a9fe::1",
         ]) {
             assert!(policy.check(ip(address), Some(80)).is_err(), "{address}");
             assert!(policy.check(ip(address), None).is_err(), "{address}");

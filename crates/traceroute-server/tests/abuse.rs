@@ -367,3 +367,17 @@ fn one_client_leaves_half_of_the_connections_to_others() {
     }
     assert_serves(&chain, &server);
 }
+
+/// Who takes nothing that is sent to it is given up after five minutes; who says nothing is asked after half a minute whether it
+/// is still there.
+#[test]
+fn clients_that_vanish_without_a_word_are_found_out() {
+    let chain = chain();
+    let server = Server::start(chain.client(), &[]);
+    let mut client = BufReader::new(server.send("/health"));
+    assert_eq!(next_answer(&mut client).status, 200);
+    let end = server.end_of(client.get_ref());
+    assert_eq!(end.tcp_user_timeout().unwrap(), Some(Duration::from_mins(5)));
+    assert!(end.keepalive().unwrap());
+    assert_eq!(end.tcp_keepalive_time().unwrap(), Duration::from_secs(30));
+}

@@ -104,6 +104,9 @@ fn assert_cancelled(headers: &str, further: &str, go: fn(TcpStream) -> Option<Tc
         assert!(last < CANCELLED_WITHIN, "{way:?} sent a probe {last:?} after its clients had gone");
     }
     server.await_metric("traceroute_requests_in_flight", |requests| requests == 0);
+    // Nginx's number for those who did not wait.
+    let gone = "traceroute_http_requests_total{path=\"/traceroute\",code=\"499\"}";
+    server.await_metric(gone, |clients| clients == WAYS.len() as u64);
     drop(left);
     server.await_resources(before);
 }

@@ -7,13 +7,13 @@ mod common;
 use std::net::UdpSocket;
 use std::sync::{PoisonError, RwLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Answer, Asked, Server, addresses, raise_descriptor_limit, with_files};
 use traceroute_testnet::kernel::{Chain, Scratch};
 
 const AT_ONCE: usize = 1000;
-/// The figure is 50 ms, which `cargo xtask bench` measures.
+/// What a refusal may take until the test has read it.
 const AT_ONCE_REFUSED: Duration = Duration::from_secs(2);
 
 /// Written by a test whose thousand requests would be in another one's time, and read by the others.
@@ -95,18 +95,24 @@ fn of_a_thousand_at_once_those_beyond_the_limit_are_refused_at_once_and_the_othe
     // Eight routers and two silent hops; the answer to the last is waited for until long after all others are refused.
     let path =
         format!("/traceroute?target={target}&traceroute-queries=1&e2e-queries=0&max-ttl=10&timeout=10000");
-    let carried_out = ask(&server, 10, &path);
-    server.await_metric("traceroute_requests_in_flight", |requests| requests == 10);
-    for asked in ask(&server, AT_ONCE - 10, &path) {
-        let answer = asked.answer();
-        assert_overloaded(&answer, "10 requests are under way and 0 wait");
-        // The others are sent and read meanwhile.
-        assert!(answer.took < 2 * AT_ONCE_REFUSED, "{answer:?}");
-    }
+    let asked = ask(&server, AT_ONCE, &path);
+    let beyond = AT_ONCE as u64 - 10;
+    let refused = "traceroute_http_requests_total{path=\"/traceroute\",code=\"503\"}";
+    server.await_metric(refused, |requests| requests == beyond);
     assert_eq!(server.metric("traceroute_requests_in_flight"), 10, "nobody was to end before");
+    // By the service's own clock, which does not wait for us to send and to read: all that have been answered so far. The figure
+    // is 50 ms, which `cargo xtask bench` measures.
+    let within_a_second = "traceroute_http_request_duration_seconds_bucket{le=\"1.0\",path=\"/traceroute\"}";
+    assert_eq!(server.metric(within_a_second), beyond);
+    let (carried_out, refused) =
+        answers(asked).into_iter().partition::<Vec<_>, _>(|answer| answer.status == 200);
+    assert_eq!((carried_out.len(), refused.len()), (10, AT_ONCE - 10));
+    for answer in &refused {
+        assert_overloaded(answer, "10 requests are under way and 0 wait");
+    }
     let expected: Vec<String> = routers().into_iter().chain([String::new(), String::new()]).collect();
-    for asked in carried_out {
-        let result = asked.answer().result();
+    for answer in &carried_out {
+        let result = answer.result();
         let run = &result["traceroute"]["runs"][0];
         assert_eq!(
             (addresses(run), &run["end_reason"]),
@@ -176,14 +182,17 @@ fn where_probes_would_wait_for_more_than_a_second_requests_are_refused() {
     let chain = Chain::builder().routers(1).build().unwrap();
     chain.target().blackhole().unwrap();
     let server = Server::start(chain.client(), &["--probe-rate", "10"]);
-    let mut asked = Vec::new();
+    let (mut asked, began) = (Vec::new(), Instant::now());
     // They come faster than ten a second, so that sooner or later one is refused.
     while !server.get("/metrics").body.contains("code=\"503\"") {
         asked.extend(ask(&server, 1, &lasting(&chain, 1000)));
     }
+    let went_by = began.elapsed();
     let (accepted, refused) =
         answers(asked).into_iter().partition::<Vec<_>, _>(|answer| answer.status == 200);
-    assert!(accepted.len() > 10, "{} accepted", accepted.len());
+    // Those whose time had come, those that waited for a second, and as many again that nobody had counted yet.
+    let (count, most) = (accepted.len(), went_by.as_millis() / 100 + 2 * 11);
+    assert!(count > 10 && count as u128 <= most, "{count} accepted in {went_by:?}");
     for answer in &accepted {
         answer.result();
     }
@@ -260,8 +269,8 @@ fn a_client_has_no_more_requests_at_one_time_than_it_may() {
 fn a_name_that_is_being_looked_up_keeps_its_place() {
     let _shared = ALONE.read().unwrap_or_else(PoisonError::into_inner);
     let (chain, scratch) = (Chain::builder().routers(1).build().unwrap(), Scratch::new("slow-names"));
-    let _says_nothing = chain.client().run(|| UdpSocket::bind("127.0.0.53:53")).unwrap();
-    let resolver = scratch.write("resolv.conf", "nameserver 127.0.0.53\noptions timeout:2 attempts:1\n");
+    let name_server = chain.client().run(|| UdpSocket::bind("127.0.0.53:53")).unwrap();
+    let resolver = scratch.write("resolv.conf", "nameserver 127.0.0.53\noptions timeout:30 attempts:1\n");
     let files = [(resolver.as_str(), "/etc/resolv.conf")];
     let command = with_files(chain.client(), &files, &["--max-concurrent", "1"]);
     let server = Server::run(chain.client(), command);
@@ -270,7 +279,16 @@ fn a_name_that_is_being_looked_up_keeps_its_place() {
     drop(gone);
     server.await_metric("traceroute_requests_in_flight", |requests| requests == 0);
     let target = chain.target().addresses().v4;
-    let next = server.get(&format!("/traceroute?target={target}&traceroute-queries=1&e2e-queries=0"));
-    next.result();
-    assert!(next.took > Duration::from_millis(500), "{next:?}");
+    let next = ask(&server, 1, &format!("/traceroute?target={target}&traceroute-queries=1&e2e-queries=0"));
+    server.await_metric("traceroute_requests_queued", |requests| requests == 1);
+    // There is no such name (RFC 1035 section 4.1.1), whatever is asked of it and however it is completed.
+    name_server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    thread::spawn(move || {
+        let mut message = [0; 512];
+        while let Ok((length, from)) = name_server.recv_from(&mut message) {
+            message[2..4].copy_from_slice(&[0x81, 0x83]);
+            name_server.send_to(&message[..length], from).unwrap();
+        }
+    });
+    answers(next)[0].result();
 }

@@ -17,6 +17,7 @@ const NET_RAW: u64 = 1 << 13;
 #[test]
 fn every_thread_keeps_the_capability_for_raw_sockets_and_no_other() {
     let namespace = Namespace::new().unwrap();
+    namespace.sysctl(&[("net.ipv4.ip_unprivileged_port_start", "3766")]).unwrap();
     let server = Server::start(&namespace, &["--addr", "127.0.0.1:3765"]);
     let result = server.get("/traceroute?target=127.0.0.1&e2e-queries=1").result();
     assert_eq!(result["traceroute"]["runs"].as_array().unwrap().len(), 3);

@@ -275,12 +275,8 @@ fn a_client_that_does_not_read_is_told_what_it_lost() {
     let query = "/traceroute/stream?target=10.71.8.2&traceroute-queries=1000&e2e-queries=0";
     let mut asked = Asked::on(server.connect(), "GET", query, &[]);
     let head = first_event(&mut asked.stream);
-    let figure = |name: &str| -> u64 {
-        let metrics = server.get("/metrics").body;
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.trim().parse().unwrap()
-    };
-    while figure("traceroute_runs_in_flight ") > 0 || figure("traceroute_probes_sent_total ") < 9_000 {}
+    server.await_metric("traceroute_probes_sent_total", |probes| probes >= 9_000);
+    server.await_metric("traceroute_runs_in_flight", |runs| runs == 0);
     let mut rest = Vec::new();
     asked.stream.read_to_end(&mut rest).unwrap();
     let answer = Answer::parse(&(head + &String::from_utf8(rest).unwrap()), Duration::ZERO);

@@ -14,7 +14,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, pidfd_getfd,
+    pidfd_open, setrlimit,
+};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use traceroute_core::Direction;
@@ -200,6 +203,22 @@ impl<'a> Server<'a> {
         let asked = Asked::on(self.connect(), "GET", path, &[("x-request-id", "deaf")]);
         self.wait_for("id=deaf");
         asked.stream
+    }
+
+    /// Its end of a client's connection.
+    #[track_caller]
+    pub(crate) fn end_of(&self, client: &TcpStream) -> Socket {
+        let process = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).unwrap();
+        let client = client.local_addr().unwrap();
+        let mut ends = fs::read_dir(self.proc().join("fd")).unwrap().filter_map(|entry| {
+            let number = entry.unwrap().file_name().to_str()?.parse().ok()?;
+            Some(Socket::from(pidfd_getfd(&process, number, PidfdGetfdFlags::empty()).ok()?))
+        });
+        let of_client = |end: &Socket| {
+            let peer = end.peer_addr().ok().and_then(|peer| peer.as_socket());
+            peer.is_some_and(|peer| (peer.ip().to_canonical(), peer.port()) == (client.ip(), client.port()))
+        };
+        ends.find(of_client).unwrap()
     }
 
     /// The value of one of its metrics.

@@ -123,7 +123,11 @@ struct Question {
 }
 
 impl Question {
+    /// One with an OPT record (RFC 6891): without it an answer may have 512 bytes only.
     fn parse(message: &[u8]) -> Option<Self> {
+        if message.get(10..12)? != [0, 1] {
+            return None;
+        }
         let mut rest = message.get(12..)?;
         let mut labels = Vec::new();
         loop {

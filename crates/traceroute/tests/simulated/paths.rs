@@ -300,6 +300,7 @@ async fn the_first_refused_probe_fails_the_run_and_a_later_one_is_counted() {
         failed.to_string(),
         "a probe of 46 bytes to 10.71.2.2 is longer than the interface can send (MTU)"
     );
+    assert_eq!(failed.code(), traceroute::ErrorCode::InvalidRequest);
 
     let lab = Lab::attached(Topology::chain(2), |attachment| attachment.fail_send(2, error)).await;
     let (results, _) = lab.trace(one_run(2, Protocol::Udp)).await;

@@ -288,8 +288,10 @@ async fn an_end_of_the_targets_makes_no_probe_look_old() {
     let listener = TcpListener { closes: Some((50 * MS, Closing::Fin)), ..TcpListener::default() };
     // Every round trip takes 200 ms and more, so that the probes with TTL 3 and 4 arrive after the end was acknowledged.
     let topology = open(listener).with_link(0, |link| link.set_delay(100 * MS));
+    let topology = topology.with_target(|target| target.answers.ttl = 67);
     let lab = Lab::new(topology).await;
     let (results, _) = lab.trace(sack()).await;
+    println!("{}", lab.recorder.outline());
     assert_eq!(addresses(&results, 0), PATH, "{}", lab.recorder.outline());
 }
 
@@ -325,9 +327,11 @@ async fn a_target_that_closes_meanwhile_answers_with_resets() {
             application: application.clone(),
             ..TcpListener::default()
         };
-        let lab = Lab::new(open(listener)).await;
+        let topology = open(listener).with_target(|target| target.answers.ttl = 67);
+        let lab = Lab::new(topology).await;
         let (results, _) = lab.trace(sack()).await;
         let outline = lab.recorder.outline();
+        println!("{closing:?}\n{outline}");
         assert_eq!(addresses(&results, 0), PATH, "{closing:?}: {outline}");
         assert_eq!(rtts(&results), [2.0, 4.0, 6.0, 8.0], "{closing:?}: {outline}");
         assert_eq!((run(&results).reached, run(&results).port_state), (true, Some(PortState::Open)));

@@ -190,6 +190,7 @@ async fn a_repeated_syn_ack_is_a_duplicate_of_its_own_probe() {
     let hops = addresses(&results, 0);
     assert_eq!(hops, ["10.71.0.2", "", "10.71.2.2", "10.71.3.2"], "{outline}");
     assert_eq!(run(&results).hops[3].rtt, 8.0, "{outline}");
+    println!("{outline} {:?}", run(&results));
     assert_eq!(run(&results).port_state, Some(PortState::Open));
     assert!(took >= 10_000 * MS && took < 10_010 * MS, "{took:?}");
 }
