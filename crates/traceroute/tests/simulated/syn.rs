@@ -181,16 +181,23 @@ async fn a_challenge_is_no_answer() {
 /// Without the kernel's reset a half-open connection sends its SYN-ACK again, and names the first probe again.
 #[tokio::test(start_paused = true)]
 async fn a_repeated_syn_ack_is_a_duplicate_of_its_own_probe() {
-    let topology = open(TcpListener::default()).with_router(2, |router| router.answers.silent = true);
+    let topology = open(TcpListener::default()).with_router(3, |router| router.answers.silent = true);
     let lab = Lab::attached(topology, Attachment::drop_resets).await;
-    // The silent hop is given ten seconds, in which the target repeats itself after one, three and seven.
-    let request = syn(3).traceroute_queries(1).wait(traceroute::Wait::Full).timeout_ms(10_000);
+    // One probe reaches the target, and no other resets what that has half opened. The silent hop is given ten seconds, in which
+    // the target repeats itself after one, three and seven.
+    let request = syn(3).first_ttl(3).max_ttl(4).wait(traceroute::Wait::Full).timeout_ms(10_000);
     let (results, took) = lab.trace(request).await;
-    let outline = lab.recorder.outline();
-    let hops = addresses(&results, 0);
-    assert_eq!(hops, ["10.71.0.2", "", "10.71.2.2", "10.71.3.2"], "{outline}");
-    assert_eq!(run(&results).hops[3].rtt, 8.0, "{outline}");
-    println!("{outline} {:?}", run(&results));
+    assert_eq!(
+        lab.recorder.outline(),
+        "0.000 > tcp-syn ttl=4\n\
+         0.000 > tcp-syn ttl=3\n\
+         8.000 < tcp-syn-ack from 10.71.3.2\n\
+         1008.000 < tcp-syn-ack from 10.71.3.2\n\
+         3008.000 < tcp-syn-ack from 10.71.3.2\n\
+         7008.000 < tcp-syn-ack from 10.71.3.2\n"
+    );
+    assert_eq!(addresses(&results, 0), ["", "10.71.3.2"]);
+    assert_eq!((run(&results).hops[1].rtt, run(&results).duplicates), (8.0, 3));
     assert_eq!(run(&results).port_state, Some(PortState::Open));
     assert!(took >= 10_000 * MS && took < 10_010 * MS, "{took:?}");
 }
