@@ -281,17 +281,22 @@ async fn a_suspicion_is_given_the_time_that_an_answer_takes() {
     }
 }
 
-/// The connection ends while the run waits for a silent hop. What this host's kernel sends to acknowledge the end has a later
-/// time stamp than the handshake had; the probe of the second run arrives after it.
+/// The target closes before the probe with TTL 4 reaches it. What this host's kernel sends to acknowledge that has a later time
+/// stamp than the handshake had, and arrives before the probe: which is refused, and not taken for an old duplicate.
 #[tokio::test(start_paused = true)]
 async fn an_end_of_the_targets_makes_no_probe_look_old() {
-    let listener = TcpListener { closes: Some((50 * MS, Closing::Fin)), ..TcpListener::default() };
-    // Every round trip takes 200 ms and more, so that the probes with TTL 3 and 4 arrive after the end was acknowledged.
+    let listener = TcpListener { closes: Some((10 * MS, Closing::Fin)), ..TcpListener::default() };
     let topology = open(listener).with_link(0, |link| link.set_delay(100 * MS));
     let topology = topology.with_target(|target| target.answers.ttl = 67);
     let lab = Lab::new(topology).await;
     let (results, _) = lab.trace(sack()).await;
-    assert_eq!(addresses(&results, 0), PATH, "{}", lab.recorder.outline());
+    let outline = lab.recorder.outline();
+    assert_eq!(addresses(&results, 0), PATH, "{outline}");
+    for line in
+        ["422.000 > tcp-ack ttl=64\n", "456.000 > tcp-psh-ack ttl=4\n", "662.000 < tcp-rst from 10.71.3.2\n"]
+    {
+        assert!(outline.contains(line), "{line}{outline}");
+    }
 }
 
 /// A carrier-grade NAT that gives the connection other sequence numbers: quotes behind it, and blocks, show those.
