@@ -38,6 +38,17 @@ fn assert_serves(chain: &Chain, server: &Server<'_>) {
     assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
 }
 
+/// Lets a service be attacked, which then serves as ever and has kept nothing.
+#[track_caller]
+fn withstands(arguments: &[&str], attack: impl FnOnce(&Chain, &Server<'_>)) {
+    let chain = chain();
+    let server = Server::start(chain.client(), arguments);
+    let before = server.resources();
+    attack(&chain, &server);
+    assert_serves(&chain, &server);
+    server.await_resources(before);
+}
+
 /// What a client gets for bytes, all of which it writes if the service lets it.
 fn exchange(server: &Server<'_>, bytes: &[u8]) -> Vec<u8> {
     let mut stream = server.connect();
@@ -79,105 +90,94 @@ impl Random {
 
 #[test]
 fn random_bytes_are_refused_or_not_answered() {
-    let chain = chain();
-    let server = Server::start(chain.client(), &[]);
-    let before = server.resources();
-    let mut random = Random(6);
-    for _ in 0..300 {
-        let length = 1 + random.below(40_000);
-        let bytes: Vec<u8> = (0..length).map(|_| random.byte()).collect();
-        let status = status(&server, &bytes);
-        assert!(status.is_none_or(|status| [400, 431].contains(&status)), "{status:?}");
-    }
-    assert_serves(&chain, &server);
-    server.await_resources(before);
+    withstands(&[], |_, server| {
+        let mut random = Random(6);
+        for _ in 0..300 {
+            let length = 1 + random.below(40_000);
+            let bytes: Vec<u8> = (0..length).map(|_| random.byte()).collect();
+            let status = status(server, &bytes);
+            assert!(status.is_none_or(|status| [400, 431].contains(&status)), "{status:?}");
+        }
+    });
 }
 
 /// Heads of which a few bytes are others: some still are requests, and no one's fault is the service's.
 #[test]
 fn damaged_requests_are_never_the_services_fault() {
-    let chain = chain();
-    let server = Server::start(chain.client(), &[]);
-    let before = server.resources();
-    let path = format!("{}&max-ttl=3&protocol=icmp&reverse-dns=false", trace(&chain))
-        .replace("queries=1", "queries=0");
-    let whole = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 1\r\n\r\n1");
-    let behind_target = whole.find("&traceroute").unwrap() + 1;
-    let mut random = Random(7);
-    for _ in 0..1000 {
-        let mut bytes = whole.clone().into_bytes();
-        for _ in 0..=random.below(3) {
-            // The target stays: whom else it could be is not for a test to ask.
-            let place = match random.below(2) {
-                0 => random.below("GET /traceroute?".len()),
-                _ => behind_target + random.below(whole.len() - behind_target),
-            };
-            bytes[place] = random.byte();
+    withstands(&[], |chain, server| {
+        let path = format!("{}&max-ttl=3&protocol=icmp&reverse-dns=false", trace(chain))
+            .replace("queries=1", "queries=0");
+        let whole =
+            format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 1\r\n\r\n1");
+        let behind_target = whole.find("&traceroute").unwrap() + 1;
+        let mut random = Random(7);
+        for _ in 0..1000 {
+            let mut bytes = whole.clone().into_bytes();
+            for _ in 0..=random.below(3) {
+                // The target stays: whom else it could be is not for a test to ask.
+                let place = match random.below(2) {
+                    0 => random.below("GET /traceroute?".len()),
+                    _ => behind_target + random.below(whole.len() - behind_target),
+                };
+                bytes[place] = random.byte();
+            }
+            let status = status(server, &bytes);
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(status.is_none_or(|status| status < 500 || status == 505), "{status:?}: {text:?}");
         }
-        let status = status(&server, &bytes);
-        let text = String::from_utf8_lossy(&bytes);
-        assert!(status.is_none_or(|status| status < 500 || status == 505), "{status:?}: {text:?}");
-    }
-    assert_serves(&chain, &server);
-    server.await_resources(before);
+    });
 }
 
 /// RFC 6585 section 5: 431 is for a head that is too large, of one field or of all together.
 #[test]
 fn enormous_heads_are_refused_and_large_ones_not() {
-    let chain = chain();
-    let server = Server::start(chain.client(), &[]);
-    let before = server.resources();
-    let request = |query: usize, headers: usize, length: usize| {
-        let header = |number: usize| format!("x-{number}: {}\r\n", "a".repeat(length));
-        let headers: String = (0..headers).map(header).collect();
-        format!("GET /health?{} HTTP/1.1\r\nhost: a\r\n{headers}\r\n", "q".repeat(query)).into_bytes()
-    };
-    for (query, headers, length, expected) in [
-        (20_000, 0, 0, 200),
-        (0, 1, 20_000, 200),
-        (0, 90, 10, 200),
-        (100_000, 0, 0, 431),
-        (1_000_000, 0, 0, 431),
-        (0, 1, 100_000, 431),
-        (0, 90, 1_000, 431),
-        (0, 200, 10, 431),
-        (0, 5_000, 1, 431),
-        (0, 100_000, 100, 431),
-    ] {
-        let status = status(&server, &request(query, headers, length));
-        // With much unread the kernel resets the connection, and the answer may be lost.
-        let lost = expected == 431 && status.is_none();
-        assert!(lost || status == Some(expected), "{query} {headers} {length}: {status:?}");
-    }
-    assert_serves(&chain, &server);
-    server.await_resources(before);
+    withstands(&[], |_, server| {
+        let request = |query: usize, headers: usize, length: usize| {
+            let header = |number: usize| format!("x-{number}: {}\r\n", "a".repeat(length));
+            let headers: String = (0..headers).map(header).collect();
+            format!("GET /health?{} HTTP/1.1\r\nhost: a\r\n{headers}\r\n", "q".repeat(query)).into_bytes()
+        };
+        for (query, headers, length, expected) in [
+            (20_000, 0, 0, 200),
+            (0, 1, 20_000, 200),
+            (0, 90, 10, 200),
+            (100_000, 0, 0, 431),
+            (1_000_000, 0, 0, 431),
+            (0, 1, 100_000, 431),
+            (0, 90, 1_000, 431),
+            (0, 200, 10, 431),
+            (0, 5_000, 1, 431),
+            (0, 100_000, 100, 431),
+        ] {
+            let status = status(server, &request(query, headers, length));
+            // With much unread the kernel resets the connection, and the answer may be lost.
+            let lost = expected == 431 && status.is_none();
+            assert!(lost || status == Some(expected), "{query} {headers} {length}: {status:?}");
+        }
+    });
 }
 
 /// A byte whenever nothing has come from the service for a while.
 #[test]
 fn who_is_slow_with_a_head_is_cut_off() {
-    let chain = chain();
     let timeout = HEADER_TIMEOUT.as_millis().to_string();
-    let server = Server::start(chain.client(), &["--header-timeout", &timeout]);
-    let before = server.resources();
-    let started = Instant::now();
-    let mut stream = server.connect();
-    stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-    let text = head(&format!("/health?{}", "q".repeat(10_000)));
-    let written = text.bytes().position(|byte| {
-        let _ = stream.write_all(&[byte]);
-        match stream.read(&mut [0; 1024]) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
-            Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
-            _ => true,
-        }
+    withstands(&["--header-timeout", &timeout], |_, server| {
+        let started = Instant::now();
+        let mut stream = server.connect();
+        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let text = head(&format!("/health?{}", "q".repeat(10_000)));
+        let written = text.bytes().position(|byte| {
+            let _ = stream.write_all(&[byte]);
+            match stream.read(&mut [0; 1024]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+                Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
+                _ => true,
+            }
+        });
+        let took = started.elapsed();
+        assert!(written.is_some(), "all was read");
+        assert!(took >= HEADER_TIMEOUT && took < HEADER_TIMEOUT + LATE, "{took:?}");
     });
-    let took = started.elapsed();
-    assert!(written.is_some(), "all was read");
-    assert!(took >= HEADER_TIMEOUT && took < HEADER_TIMEOUT + LATE, "{took:?}");
-    assert_serves(&chain, &server);
-    server.await_resources(before);
 }
 
 /// One that was never used, and one that was.
@@ -210,126 +210,117 @@ fn idle_connections_are_closed() {
 #[test]
 fn bodies_are_not_read_and_those_beyond_the_limit_refused() {
     const LIMIT: usize = 64 << 10;
-    let chain = chain();
-    let server = Server::start(chain.client(), &[]);
-    let before = server.resources();
-    let sized = |length: usize| {
-        let head = format!("GET /health HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n");
-        [head.into_bytes(), vec![b'x'; length]].concat()
-    };
-    assert_eq!(status(&server, &sized(0)), Some(200));
-    assert_eq!(status(&server, &sized(LIMIT / 2)), Some(200));
-    for length in [LIMIT + 1, 10 * LIMIT, 100 * LIMIT] {
-        let status = status(&server, &sized(length));
-        assert!(status.is_none_or(|status| status == 413), "{length}: {status:?}");
-    }
-    // The head alone is enough to be refused (RFC 9110 section 15.5.14).
-    for length in [65_537, u64::MAX / 2] {
-        let huge = format!("GET /health HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n");
-        assert_eq!(status(&server, huge.as_bytes()), Some(413), "{length}");
-    }
+    withstands(&[], |_, server| {
+        let sized = |length: usize| {
+            let head = format!("GET /health HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n");
+            [head.into_bytes(), vec![b'x'; length]].concat()
+        };
+        assert_eq!(status(server, &sized(0)), Some(200));
+        assert_eq!(status(server, &sized(LIMIT / 2)), Some(200));
+        for length in [LIMIT + 1, 10 * LIMIT, 100 * LIMIT] {
+            let status = status(server, &sized(length));
+            assert!(status.is_none_or(|status| status == 413), "{length}: {status:?}");
+        }
+        // The head alone is enough to be refused (RFC 9110 section 15.5.14).
+        for length in [65_537, u64::MAX / 2] {
+            let huge = format!("GET /health HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n");
+            assert_eq!(status(server, huge.as_bytes()), Some(413), "{length}");
+        }
 
-    let chunked = |chunks: usize| {
-        let head = "GET /health HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
-        format!("{head}{}0\r\n\r\n", format!("1000\r\n{}\r\n", "x".repeat(0x1000)).repeat(chunks))
-            .into_bytes()
-    };
-    for chunks in [0, 1, 1000] {
-        let status = status(&server, &chunked(chunks));
-        assert!(status == Some(200) || (status.is_none() && chunks == 1000), "{chunks}: {status:?}");
-    }
-    for chunk in ["zz\r\n", "ffffffffffffffffff\r\n", "-1\r\n"] {
-        let head = "POST /traceroute HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
-        let status = status(&server, format!("{head}{chunk}").as_bytes());
-        assert!(status.is_none_or(|status| (400..500).contains(&status)), "{chunk:?}: {status:?}");
-    }
-    assert_serves(&chain, &server);
-    server.await_resources(before);
+        let chunked = |chunks: usize| {
+            let head = "GET /health HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+            format!("{head}{}0\r\n\r\n", format!("1000\r\n{}\r\n", "x".repeat(0x1000)).repeat(chunks))
+                .into_bytes()
+        };
+        for chunks in [0, 1, 1000] {
+            let status = status(server, &chunked(chunks));
+            assert!(status == Some(200) || (status.is_none() && chunks == 1000), "{chunks}: {status:?}");
+        }
+        for chunk in ["zz\r\n", "ffffffffffffffffff\r\n", "-1\r\n"] {
+            let head = "POST /traceroute HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+            let status = status(server, format!("{head}{chunk}").as_bytes());
+            assert!(status.is_none_or(|status| (400..500).contains(&status)), "{chunk:?}: {status:?}");
+        }
+    });
 }
 
 #[test]
 fn other_forms_and_versions_of_requests_are_answered_or_refused() {
-    let chain = chain();
-    let server = Server::start(chain.client(), &[]);
-    let before = server.resources();
-    for (text, expected) in [
-        ("GET /health HTTP/1.0\r\n\r\n", &[Some(200)][..]),
-        ("GET /health HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(200)]),
-        // RFC 9112 section 3.2.2: a server accepts the absolute form.
-        ("GET http://example.com/health HTTP/1.1\r\nhost: example.com\r\n\r\n", &[Some(200)]),
-        (
-            "GET http://example.com:99999/health HTTP/1.1\r\nhost: example.com\r\n\r\n",
-            &[Some(200), Some(400)],
-        ),
-        ("GET //health HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(404)]),
-        ("GET /health/../metrics HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(404)]),
-        ("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(404), Some(405)]),
-        ("CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(404), Some(405)]),
-        ("TRACE /traceroute HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(405)]),
-        ("NONSENSE /health HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(405)]),
-        ("GET /health HTTP/9.9\r\nhost: a\r\n\r\n", &[Some(400), Some(505)]),
-        ("GET /health\r\n\r\n", &[Some(400), None]),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[Some(400), Some(505), None]),
-        ("GET /health\0 HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(400)]),
-        ("GET /health HTTP/1.1\r\nhost: a\r\nx: a\0b\r\n\r\n", &[Some(400)]),
-        ("GET /traceroute?target=%00 HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(400), Some(500)]),
-        ("GET /traceroute?target=127.0.0.1%00 HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(400), Some(500)]),
-        ("\0\0\0\0\r\n\r\n", &[Some(400)]),
-        ("GET /health HTTP/1.1\r\nhost: a\r\nx : a\r\n\r\n", &[Some(400)]),
-        ("GET /health HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", &[Some(400)]),
-        ("GET /health HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n", &[Some(400)]),
-        ("GET /health HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n", &[Some(200)]),
-    ] {
-        let status = status(&server, text.as_bytes());
-        assert!(expected.contains(&status), "{text:?}: {status:?}");
-    }
-    assert_serves(&chain, &server);
-    server.await_resources(before);
+    withstands(&[], |_, server| {
+        for (text, expected) in [
+            ("GET /health HTTP/1.0\r\n\r\n", &[Some(200)][..]),
+            ("GET /health HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(200)]),
+            // RFC 9112 section 3.2.2: a server accepts the absolute form.
+            ("GET http://example.com/health HTTP/1.1\r\nhost: example.com\r\n\r\n", &[Some(200)]),
+            (
+                "GET http://example.com:99999/health HTTP/1.1\r\nhost: example.com\r\n\r\n",
+                &[Some(200), Some(400)],
+            ),
+            ("GET //health HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(404)]),
+            ("GET /health/../metrics HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(404)]),
+            ("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(404), Some(405)]),
+            ("CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(404), Some(405)]),
+            ("TRACE /traceroute HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(405)]),
+            ("NONSENSE /health HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(405)]),
+            ("GET /health HTTP/9.9\r\nhost: a\r\n\r\n", &[Some(400), Some(505)]),
+            ("GET /health\r\n\r\n", &[Some(400), None]),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[Some(400), Some(505), None]),
+            ("GET /health\0 HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(400)]),
+            ("GET /health HTTP/1.1\r\nhost: a\r\nx: a\0b\r\n\r\n", &[Some(400)]),
+            ("GET /traceroute?target=%00 HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(400), Some(500)]),
+            ("GET /traceroute?target=127.0.0.1%00 HTTP/1.1\r\nhost: a\r\n\r\n", &[Some(400), Some(500)]),
+            ("\0\0\0\0\r\n\r\n", &[Some(400)]),
+            ("GET /health HTTP/1.1\r\nhost: a\r\nx : a\r\n\r\n", &[Some(400)]),
+            (
+                "GET /health HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+                &[Some(400)],
+            ),
+            ("GET /health HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n", &[Some(400)]),
+            ("GET /health HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n", &[Some(200)]),
+        ] {
+            let status = status(server, text.as_bytes());
+            assert!(expected.contains(&status), "{text:?}: {status:?}");
+        }
+    });
 }
 
 /// Most do nothing, each tenth is in the middle of a head.
 #[test]
 fn ten_thousand_idle_connections_are_in_nobodys_way() {
     raise_descriptor_limit();
-    let chain = chain();
     let arguments = ["--max-connections", "10000", "--header-timeout", "60000"];
-    let server = Server::start(chain.client(), &arguments);
-    let before = server.resources();
-    // A few places are left for those who have something to ask.
-    let idle = server.connections(9_990);
-    for mut stream in idle.iter().step_by(10) {
-        stream.write_all(b"GET /health HTTP/1.1\r\nhost: ").unwrap();
-    }
-    server.await_metric("traceroute_http_connections", |connections| connections == 9_991);
-    for _ in 0..20 {
-        assert_serves(&chain, &server);
-    }
-    // Whoever goes on is answered.
-    for mut stream in idle.iter().step_by(1000) {
-        stream.write_all(b"a\r\nconnection: close\r\n\r\n").unwrap();
-        assert!(read_to_end(stream).starts_with(b"HTTP/1.1 200 OK\r\n"));
-    }
-    drop(idle);
-    server.await_resources(before);
-    assert_serves(&chain, &server);
+    withstands(&arguments, |chain, server| {
+        // A few places are left for those who have something to ask.
+        let idle = server.connections(9_990);
+        for mut stream in idle.iter().step_by(10) {
+            stream.write_all(b"GET /health HTTP/1.1\r\nhost: ").unwrap();
+        }
+        server.await_metric("traceroute_http_connections", |connections| connections == 9_991);
+        for _ in 0..20 {
+            assert_serves(chain, server);
+        }
+        // Whoever goes on is answered.
+        for mut stream in idle.iter().step_by(1000) {
+            stream.write_all(b"a\r\nconnection: close\r\n\r\n").unwrap();
+            assert!(read_to_end(stream).starts_with(b"HTTP/1.1 200 OK\r\n"));
+        }
+        drop(idle);
+    });
 }
 
 /// Connections that wait to be accepted are served when others end.
 #[test]
 fn beyond_the_limit_connections_wait_for_others_to_end() {
-    let chain = chain();
     let timeout = HEADER_TIMEOUT.as_millis().to_string();
-    let server = Server::start(chain.client(), &["--max-connections", "20", "--header-timeout", &timeout]);
-    let before = server.resources();
-    // Five times as many as there may be; each is cut off after its time-out.
-    let began = Instant::now();
-    let idle = server.connections(100);
-    assert_eq!(server.get("/health").status, 200);
-    let took = began.elapsed();
-    assert!(took >= HEADER_TIMEOUT * 5 && took < HEADER_TIMEOUT * 5 + 2 * LATE, "{took:?}");
-    drop(idle);
-    assert_serves(&chain, &server);
-    server.await_resources(before);
+    withstands(&["--max-connections", "20", "--header-timeout", &timeout], |_, server| {
+        // Five times as many as there may be; each is cut off after its time-out.
+        let began = Instant::now();
+        let idle = server.connections(100);
+        assert_eq!(server.get("/health").status, 200);
+        let took = began.elapsed();
+        assert!(took >= HEADER_TIMEOUT * 5 && took < HEADER_TIMEOUT * 5 + 2 * LATE, "{took:?}");
+        drop(idle);
+    });
 }
 
 /// Where there are few descriptors connections get no more than half of them, so that those who are connected can still trace.
