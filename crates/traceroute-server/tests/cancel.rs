@@ -85,7 +85,7 @@ fn assert_cancelled(headers: &str, further: &str, go: fn(TcpStream) -> Option<Tc
         }
     }
     server.await_metric("traceroute_requests_in_flight", |requests| requests == count as u64);
-    // Some 250 a second, of which each run sends ten.
+    // Some 180 a second.
     server.await_metric("traceroute_probes_sent_total", |probes| probes >= 400);
     let went = SystemTime::now();
     let left: Vec<_> = clients.into_iter().filter_map(go).collect();

@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Answer, Asked, Server, addresses, raise_descriptor_limit, with_files};
+use common::{Answer, Asked, Server, addresses, raise_descriptor_limit, small_buffers, with_files};
 use traceroute_testnet::kernel::{Chain, Scratch};
 
 const AT_ONCE: usize = 1000;
@@ -230,8 +230,7 @@ fn who_does_not_read_a_stream_keeps_no_place_when_its_request_has_ended() {
     let _shared = ALONE.read().unwrap_or_else(PoisonError::into_inner);
     let chain = Chain::builder().routers(1).build().unwrap();
     chain.target().blackhole().unwrap();
-    let small = "65536 65536 65536";
-    chain.client().sysctl(&[("net.ipv4.tcp_wmem", small), ("net.ipv4.tcp_rmem", small)]).unwrap();
+    small_buffers(chain.client());
     let arguments = ["--max-concurrent", "1", "--max-queue-wait", "60000", "--probe-rate", "0"];
     let server = Server::start(chain.client(), &arguments);
     let target = chain.target().addresses().v4;

@@ -6,22 +6,10 @@ mod common;
 
 use std::io::{BufReader, Write};
 
-use common::{Answer, Server, head, next_answer};
+use common::{Server, head, next_answer};
 use rustix::process::Signal;
 use serde_json::Value;
 use traceroute_testnet::kernel::{Chain, Namespace};
-
-/// The value of a metric, by its name and labels as they are written.
-#[track_caller]
-fn metric(answer: &Answer, name: &str) -> usize {
-    assert_eq!(answer.status, 200);
-    assert!(
-        answer.header("content-type").unwrap().starts_with("application/openmetrics-text; version=1.0.0")
-    );
-    assert!(answer.body.ends_with("# EOF\n"), "the end of an OpenMetrics text");
-    let value = answer.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.unwrap_or_else(|| panic!("no {name}: {}", answer.body)).parse().unwrap()
-}
 
 #[test]
 fn what_was_done_is_counted_by_path_and_code() {
@@ -35,6 +23,10 @@ fn what_was_done_is_counted_by_path_and_code() {
     server.get(&format!("/traceroute/stream?target={target}&e2e-queries=1")).events();
     server.get("/health");
     let metrics = server.get("/metrics");
+    assert_eq!(metrics.status, 200);
+    let content_type = metrics.header("content-type").unwrap();
+    assert!(content_type.starts_with("application/openmetrics-text; version=1.0.0"), "{content_type}");
+    assert!(metrics.body.ends_with("# EOF\n"), "the end of an OpenMetrics text");
     for (labels, count) in [
         ("{path=\"/traceroute\",code=\"200\"}", 2),
         ("{path=\"/traceroute\",code=\"403\"}", 1),
@@ -42,21 +34,21 @@ fn what_was_done_is_counted_by_path_and_code() {
         ("{path=\"/traceroute/stream\",code=\"200\"}", 1),
         ("{path=\"/health\",code=\"200\"}", 1),
     ] {
-        assert_eq!(metric(&metrics, &format!("traceroute_http_requests_total{labels}")), count, "{labels}");
+        assert_eq!(metrics.metric(&format!("traceroute_http_requests_total{labels}")), count, "{labels}");
     }
-    assert_eq!(metric(&metrics, "traceroute_http_request_duration_seconds_count{path=\"/traceroute\"}"), 4);
+    assert_eq!(metrics.metric("traceroute_http_request_duration_seconds_count{path=\"/traceroute\"}"), 4);
     // Of the two that were answered in full: every hop and every end-to-end probe.
     let hops = |result: &Value| {
         let runs = result["traceroute"]["runs"].as_array().unwrap();
-        runs.iter().map(|run| run["hops"].as_array().unwrap().len()).sum::<usize>() + 1
+        runs.iter().map(|run| run["hops"].as_array().unwrap().len()).sum::<usize>() as u64 + 1
     };
-    let least: usize = results.iter().map(hops).sum();
-    let answered = metric(&metrics, "traceroute_probes_answered_total");
+    let least: u64 = results.iter().map(hops).sum();
+    let answered = metrics.metric("traceroute_probes_answered_total");
     assert!(answered >= least, "{answered} of {least}");
-    assert!(metric(&metrics, "traceroute_probes_sent_total") >= answered);
-    assert!(metric(&metrics, "traceroute_captured_packets_total") >= answered);
+    assert!(metrics.metric("traceroute_probes_sent_total") >= answered);
+    assert!(metrics.metric("traceroute_captured_packets_total") >= answered);
     for idle in ["requests_in_flight", "requests_queued", "runs_in_flight", "capture_drops_total"] {
-        assert_eq!(metric(&metrics, &format!("traceroute_{idle}")), 0, "{idle}");
+        assert_eq!(metrics.metric(&format!("traceroute_{idle}")), 0, "{idle}");
     }
     // One asks; the others are counted as long as they are there.
     let open: Vec<_> = (0..5).map(|_| server.connect()).collect();

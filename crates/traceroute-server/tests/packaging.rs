@@ -5,6 +5,8 @@
 use std::fs;
 use std::process::Command;
 
+use traceroute_testnet::kernel::Scratch;
+
 /// Of the variables that stand for flags.
 const PREFIX: &str = "DATADOG_TRACEROUTE_";
 const PROGRAM: &str = env!("CARGO_BIN_EXE_datadog-traceroute-server");
@@ -18,13 +20,10 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
     let installed = "/usr/bin/datadog-traceroute-server";
     let unit = packaged("systemd/datadog-traceroute-server.service");
     assert!(unit.contains(&format!("ExecStart={installed}\n")));
-    let directory = std::env::temp_dir().join(format!("traceroute-server-unit-{}", std::process::id()));
-    fs::create_dir_all(&directory).unwrap();
-    let path = directory.join("datadog-traceroute-server.service");
+    let scratch = Scratch::new("unit");
     // The program has to be there.
-    fs::write(&path, unit.replace(installed, PROGRAM)).unwrap();
+    let path = scratch.write("datadog-traceroute-server.service", &unit.replace(installed, PROGRAM));
     let verified = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&path).output().unwrap();
-    fs::remove_dir_all(&directory).unwrap();
     let said = String::from_utf8(verified.stderr).unwrap();
     let about_ours: Vec<&str> =
         said.lines().filter(|line| line.contains("datadog-traceroute-server")).collect();

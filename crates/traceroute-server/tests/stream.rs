@@ -11,7 +11,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use common::{Answer, Asked, Server, destination, first_event, with_files};
+use common::{Answer, Asked, Server, destination, first_event, small_buffers, with_files};
 use description::Description;
 use serde_json::{Value, json};
 use traceroute_core::Direction;
@@ -269,8 +269,7 @@ fn a_client_that_goes_away_after_the_first_event_ends_the_trace() {
 fn a_client_that_does_not_read_is_told_what_it_lost() {
     let chain = Chain::builder().build().unwrap();
     // Otherwise it would all wait in the sockets.
-    let small = "65536 65536 65536";
-    chain.client().sysctl(&[("net.ipv4.tcp_wmem", small), ("net.ipv4.tcp_rmem", small)]).unwrap();
+    small_buffers(chain.client());
     let server = Server::start(chain.client(), &["--probe-rate", "0"]);
     let query = "/traceroute/stream?target=10.71.8.2&traceroute-queries=1000&e2e-queries=0";
     let mut asked = Asked::on(server.connect(), "GET", query, &[]);

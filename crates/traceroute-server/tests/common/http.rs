@@ -83,6 +83,13 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
+    /// The value of a metric, by its name and labels as they are written.
+    #[track_caller]
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let value = self.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name}: {self:?}")).parse().unwrap()
+    }
+
     /// The result of a request that was carried out.
     #[track_caller]
     pub(crate) fn result(&self) -> Value {

@@ -196,8 +196,7 @@ impl<'a> Server<'a> {
 
     /// A client that does not read its answer, which is there and is more than the buffers of a connection take.
     pub(crate) fn deaf_client(&self) -> TcpStream {
-        let small = "65536 65536 65536";
-        self.namespace.sysctl(&[("net.ipv4.tcp_wmem", small), ("net.ipv4.tcp_rmem", small)]).unwrap();
+        small_buffers(self.namespace);
         // Some 400 KiB.
         let path = "/traceroute?target=127.0.0.1&traceroute-queries=1000&e2e-queries=0";
         let asked = Asked::on(self.connect(), "GET", path, &[("x-request-id", "deaf")]);
@@ -224,9 +223,7 @@ impl<'a> Server<'a> {
     /// The value of one of its metrics.
     #[track_caller]
     pub(crate) fn metric(&self, name: &str) -> u64 {
-        let text = self.get("/metrics").body;
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
-        value.unwrap_or_else(|| panic!("no {name}: {text}"))
+        self.get("/metrics").metric(name)
     }
 
     /// Waits until one of its metrics is as it should be.
@@ -276,6 +273,12 @@ impl Drop for Server<'_> {
         self.child.kill().unwrap_or_default();
         self.child.wait().map(drop).unwrap_or_default();
     }
+}
+
+/// Lets connections in a namespace hold little that nobody reads.
+pub(crate) fn small_buffers(namespace: &Namespace) {
+    let small = "65536 65536 65536";
+    namespace.sysctl(&[("net.ipv4.tcp_wmem", small), ("net.ipv4.tcp_rmem", small)]).unwrap();
 }
 
 /// A command that runs the service in `namespace` with other files in the place of some of the system's.
