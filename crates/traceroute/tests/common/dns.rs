@@ -1,9 +1,9 @@
-//! A name server for tests, which answers questions for names of addresses as it is told to, or lies, or says nothing.
+//! A name server for tests, which answers questions for names and addresses as it is told to, or lies, or says nothing.
 #![allow(dead_code, clippy::unwrap_used, reason = "a module of tests; each file uses a part")]
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -13,6 +13,8 @@ use std::time::Duration;
 pub(crate) enum Answer {
     /// These names.
     Names(Vec<String>),
+    /// This address, and none in IPv6.
+    Address(Ipv4Addr),
     /// Nothing.
     Silence,
     /// An error, by its number: 2 is SERVFAIL, 3 NXDOMAIN, 5 REFUSED (RFC 1035 section 4.1.1).
@@ -35,11 +37,15 @@ pub(crate) fn names(names: &[&str]) -> Answer {
     Answer::Names(names.iter().map(|&name| name.to_owned()).collect())
 }
 
+/// Types of questions (RFC 1035 section 3.2.2, RFC 3596 section 2.1).
+pub(crate) const A: u16 = 1;
+pub(crate) const AAAA: u16 = 28;
+
 /// A server that runs until the process ends.
 pub(crate) struct DnsServer {
     pub(crate) address: SocketAddr,
-    /// How often it was asked for each name.
-    asked: Arc<Mutex<BTreeMap<String, usize>>>,
+    /// The types of all questions for each name, in the order in which they came.
+    asked: Arc<Mutex<BTreeMap<String, Vec<u16>>>>,
 }
 
 impl DnsServer {
@@ -62,7 +68,7 @@ impl DnsServer {
         answer: impl Fn(&str) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let address = udp.local_addr().unwrap();
-        let asked = Arc::new(Mutex::new(BTreeMap::new()));
+        let asked: Arc<Mutex<BTreeMap<String, Vec<u16>>>> = Arc::default();
         let answer = Arc::new(answer);
         let (answer_udp, asked_udp) = (Arc::clone(&answer), Arc::clone(&asked));
         thread::spawn(move || {
@@ -70,7 +76,7 @@ impl DnsServer {
             loop {
                 let (length, client) = udp.recv_from(&mut buffer).unwrap();
                 let Some(question) = Question::parse(&buffer[..length]) else { continue };
-                *asked_udp.lock().unwrap().entry(question.name.clone()).or_default() += 1;
+                asked_udp.lock().unwrap().entry(question.name.clone()).or_default().push(question.kind());
                 let answer = answer_udp(&question.name);
                 let socket = udp.try_clone().unwrap();
                 let send = move |message: Vec<u8>| {
@@ -110,7 +116,13 @@ impl DnsServer {
     /// How many names it was asked for over UDP, and how often for one at most.
     pub(crate) fn asked(&self) -> (usize, usize) {
         let asked = self.asked.lock().unwrap();
-        (asked.len(), asked.values().copied().max().unwrap_or_default())
+        (asked.len(), asked.values().map(Vec::len).max().unwrap_or_default())
+    }
+
+    /// How many questions of a type it was asked for a name over UDP.
+    pub(crate) fn asked_for(&self, name: &str, kind: u16) -> usize {
+        let asked = self.asked.lock().unwrap();
+        asked.get(name).map_or(0, |kinds| kinds.iter().filter(|asked| **asked == kind).count())
     }
 }
 
@@ -145,12 +157,21 @@ impl Question {
         Some(Self { id: [message[0], message[1]], name, bytes: message.get(12..end)?.to_vec() })
     }
 
+    fn kind(&self) -> u16 {
+        let [.., high, low, _, _] = self.bytes[..] else { panic!("no type: {:?}", self.bytes) };
+        u16::from_be_bytes([high, low])
+    }
+
     fn messages(&self, answer: &Answer, over_tcp: bool) -> Vec<Vec<u8>> {
         let all = |owner: &str, names: &[String]| -> Vec<Vec<u8>> {
             names.iter().map(|name| pointer(owner, name)).collect()
         };
         match answer {
             Answer::Names(names) => vec![self.response(&all(&self.name, names), 0)],
+            Answer::Address(address) if self.kind() == A => {
+                vec![self.response(&[record(&self.name, A, &address.octets())], 0)]
+            }
+            Answer::Address(_) => vec![self.response(&[], 0)],
             Answer::OnlyOverTcp(names) if over_tcp => vec![self.response(&all(&self.name, names), 0)],
             Answer::OnlyOverTcp(_) => {
                 let mut message = self.response(&[], 0);
@@ -202,9 +223,9 @@ fn pointer(owner: &str, to: &str) -> Vec<u8> {
     record(owner, 12, &wire_name(to))
 }
 
-fn record(owner: &str, kind: u8, data: &[u8]) -> Vec<u8> {
+fn record(owner: &str, kind: u16, data: &[u8]) -> Vec<u8> {
     let length = u16::try_from(data.len()).unwrap().to_be_bytes();
-    [&wire_name(owner)[..], &[0, kind, 0, 1, 0, 0, 0, 60], &length, data].concat()
+    [&wire_name(owner)[..], &kind.to_be_bytes(), &[0, 1, 0, 0, 0, 60], &length, data].concat()
 }
 
 fn wire_name(name: &str) -> Vec<u8> {
