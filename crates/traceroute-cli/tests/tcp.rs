@@ -72,6 +72,20 @@ fn end_to_end_probes_are_answered_at_open_and_closed_ports() {
 }
 
 #[test]
+fn that_a_run_falls_back_is_logged() {
+    let (chain, _server) = chain();
+    for (method, port, fallbacks) in
+        [("prefer_sack", CLOSED, 2), ("prefer_sack", OPEN, 0), ("syn", CLOSED, 0)]
+    {
+        let outcome = tcp(&chain, method, port, targets(&chain)[0], &["-v", "-q2", "-Q0"]);
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+        let says = |line: &&str| line.contains(" WARN ") && line.contains("goes on with SYN probes");
+        let said = outcome.stderr.lines().filter(says).count();
+        assert_eq!(said, fallbacks, "{method} to port {port}: {}", outcome.stderr);
+    }
+}
+
+#[test]
 fn two_silent_hops_cost_no_time_out() {
     let (chain, _server) = chain();
     for router in [3, 4] {
