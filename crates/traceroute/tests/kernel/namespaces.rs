@@ -4,8 +4,8 @@ use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use traceroute::{Blocks, Protocol, TraceEvent, Tracer};
-use traceroute_testnet::kernel::{Chain, Namespace};
+use traceroute::{Blocks, Protocol, TcpMethod, TraceEvent, Tracer};
+use traceroute_testnet::kernel::{Chain, Namespace, TcpServer};
 
 use crate::{addresses, hops, one_run};
 
@@ -103,23 +103,46 @@ async fn a_flood_of_packets_does_not_keep_a_request_from_ending() {
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
+/// Of every method, while they are under way: nothing that comes from the target is heard.
 #[tokio::test]
 async fn all_runs_share_one_capture() {
     let chain = Chain::builder().routers(1).build().expect("root");
+    let _server = TcpServer::listen(chain.target(), 80).expect("a free port");
     let tracer = Tracer::builder().network_namespace(chain.client().path()).build().await.expect("root");
-    chain.target().blackhole().expect("nftables");
-    let request = one_run(chain.target().addresses().v4, Protocol::Udp);
-    let request =
-        request.traceroute_queries(50).e2e_queries(1).timeout_ms(200).max_ttl(4).build().expect("valid");
-    let mut trace = tracer.start(request).expect("room");
-    let mut started = std::collections::BTreeSet::new();
-    while started.len() < 50 {
-        if let Some(TraceEvent::ProbeSent { run, .. }) = trace.next_event().await {
-            started.insert(run);
+    // What answers a SACK run's probes, but not what makes its connection: only the segments with blocks have no SYN.
+    let rules =
+        "table inet t { chain c { type filter hook output priority 0; tcp option sack exists drop; }; }";
+    for (protocol, method) in [
+        (Protocol::Tcp, TcpMethod::Sack),
+        (Protocol::Tcp, TcpMethod::Syn),
+        (Protocol::Icmp, TcpMethod::Syn),
+        (Protocol::Udp, TcpMethod::Syn),
+    ] {
+        match method {
+            TcpMethod::Sack => chain.target().nft(rules).expect("nftables"),
+            _ => chain.target().blackhole().expect("nftables"),
         }
+        let request = one_run(chain.target().addresses().v4, protocol).tcp_method(method).port(80);
+        let request = request
+            .traceroute_queries(50)
+            .e2e_queries(1)
+            .timeout_ms(60_000)
+            .max_ttl(4)
+            .build()
+            .expect("valid");
+        let mut trace = tracer.start(request).expect("room");
+        let mut started = std::collections::BTreeSet::new();
+        while started.len() < 50 {
+            match trace.next_event().await.expect("the runs are under way") {
+                TraceEvent::ProbeSent { run, .. } => drop(started.insert(run)),
+                TraceEvent::RunFinished { run, result } => panic!("run {run} is over: {result:?}"),
+                TraceEvent::RunFailed { run, reason } => panic!("run {run} failed: {reason}"),
+                _ => {}
+            }
+        }
+        assert_eq!(chain.client().packet_sockets(), 1, "{protocol} {method}");
+        trace.stop().await.expect("a result");
     }
-    assert_eq!(chain.client().packet_sockets(), 1);
-    trace.stop().await.expect("a result");
 }
 
 /// The kernel takes its time to close a capture, and nobody waits for it unless many are left.
