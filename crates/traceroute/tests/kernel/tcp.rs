@@ -1,12 +1,12 @@
 //! TCP runs beside the TCP of the host.
 
-use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::io::{ErrorKind, Write};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use socket2::SockRef;
-use traceroute::{PortState, Protocol, Results, TcpMethod, Tracer};
+use traceroute::{Blocks, PortState, Protocol, Results, TcpMethod, TraceEvent, Tracer};
 use traceroute_testnet::kernel::{Chain, TcpServer};
 
 use crate::{addresses, hops, one_run};
@@ -32,6 +32,30 @@ fn assert_right(results: &Results, routers: usize) {
     let run = &results.traceroute.runs.as_ref().expect("there are runs")[0];
     assert_eq!((run.reached, run.port_state), (true, Some(PortState::Open)));
     assert_eq!((run.duplicates, run.late, run.capture_drops), (0, 0, 0));
+}
+
+/// Nobody else can have the port while the run is under way, and who connects to it is refused.
+#[tokio::test]
+async fn the_port_of_a_syn_run_is_bound_and_not_listening() {
+    let chain = Chain::builder().routers(1).build().expect("root");
+    chain.target().blackhole().expect("nftables");
+    let blocks = Blocks { ports: 62_000..=62_000, echo_ids: 1..=1, in_order: true };
+    let builder = Tracer::builder().network_namespace(chain.client().path()).blocks(blocks);
+    let tracer = builder.build().await.expect("root");
+    let (client, target) = (chain.client().addresses(), chain.target().addresses());
+    for (source, target) in
+        [(IpAddr::from(client.v4), IpAddr::from(target.v4)), (client.v6.into(), target.v6.into())]
+    {
+        let request = one_run(target, Protocol::Tcp).port(PORT).timeout_ms(60_000).build().expect("valid");
+        let mut trace = tracer.start(request).expect("room");
+        while !matches!(trace.next_event().await, Some(TraceEvent::ProbeSent { .. })) {}
+        let address = (source, 62_000);
+        let (bound, connected) =
+            chain.client().run(|| (TcpListener::bind(address), TcpStream::connect(address)));
+        assert_eq!(bound.expect_err("somebody has it").kind(), ErrorKind::AddrInUse);
+        assert_eq!(connected.expect_err("nobody listens").kind(), ErrorKind::ConnectionRefused);
+        trace.stop().await.expect("a result");
+    }
 }
 
 /// Bulk traffic of the host, to the same port of the same target, does not pass the filter.
