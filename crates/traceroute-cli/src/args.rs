@@ -400,3 +400,40 @@ impl Args {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// As its help names it, at the beginning of a line.
+    fn names(flag: &Arg) -> String {
+        let short = flag.get_short().map(|short| format!("-{short}"));
+        let long = flag.get_long().map(|long| format!("--{long}"));
+        match (short, long) {
+            (Some(short), Some(long)) => format!("{short}, {long}"),
+            (short, long) => short.or(long).expect("a flag has a name"),
+        }
+    }
+
+    /// Whether a line of a help begins with a flag.
+    fn is_in(help: &str, flag: &Arg) -> bool {
+        let lines = help.lines().filter_map(|line| line.trim_start().strip_prefix(&names(flag)));
+        lines.into_iter().any(|rest| rest.is_empty() || rest.starts_with([' ', '[']))
+    }
+
+    #[test]
+    fn help_names_every_flag_and_the_brief_one_all_but_the_rare_ones() {
+        let mut command = Args::command();
+        command.build();
+        let (full, brief) = (command.render_long_help().to_string(), command.render_help().to_string());
+        let flags: Vec<&Arg> = command.get_arguments().filter(|flag| !flag.is_positional()).collect();
+        for flag in &flags {
+            assert!(is_in(&full, flag), "{flag} is not in {full}");
+        }
+        let rare: Vec<_> =
+            flags.iter().filter(|flag| !is_in(&brief, flag)).filter_map(|flag| flag.get_long()).collect();
+        assert_eq!(rare, ["send-delay", "source-port", "dscp", "version"], "{brief}");
+    }
+}

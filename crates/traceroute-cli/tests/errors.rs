@@ -403,55 +403,13 @@ fn version_is_one_line_with_version_commit_and_date() {
     }
 }
 
+/// That every flag is in it is tested where the flags are defined.
 #[test]
-fn help_is_on_standard_output_and_names_every_flag() {
+fn help_is_on_standard_output() {
     let namespace = Namespace::new().unwrap();
-    let flags = [
-        "--proto",
-        "-P",
-        "--port",
-        "-p",
-        "--traceroute-queries",
-        "-q",
-        "--e2e-queries",
-        "-Q",
-        "--max-ttl",
-        "-m",
-        "--first-ttl",
-        "-f",
-        "--timeout",
-        "--wait",
-        "--tcp-method",
-        "--source",
-        "-s",
-        "--interface",
-        "-i",
-        "--tos",
-        "--size",
-        "--e2e-interval",
-        "--no-e2e",
-        "-4",
-        "-6",
-        "--ipv6",
-        "--reverse-dns",
-        "--source-public-ip",
-        "--skip-private-hops",
-        "--windows-driver",
-        "--format",
-        "--json",
-        "--verbose",
-        "-v",
-        "--help",
-        "-h",
-        "TARGET",
-        "version",
-        "completion",
-        "man",
-        "33434",
-        "3000",
-    ];
+    let parts = ["TARGET", "version", "completion", "man", "--proto", "-P", "33434", "--timeout", "3000"];
     for arguments in [&["-h"][..], &["--help"], &["help"], &["127.0.0.1", "-h"], &["-q1", "--help"]] {
-        assert_prints(&trace(&namespace, arguments), &flags);
+        assert_prints(&trace(&namespace, arguments), &parts);
     }
     assert_prints(&trace(&namespace, &["help", "version"]), &["version"]);
     assert_prints(&trace(&namespace, &["version", "--help"]), &["version"]);
