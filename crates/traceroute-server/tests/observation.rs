@@ -5,6 +5,7 @@
 mod common;
 
 use std::io::{BufReader, Write};
+use std::net::UdpSocket;
 
 use common::{Server, head, next_answer};
 use rustix::process::Signal;
@@ -55,6 +56,25 @@ fn what_was_done_is_counted_by_path_and_code() {
     server.await_metric("traceroute_http_connections", |connections| connections == 6);
     drop(open);
     server.await_metric("traceroute_http_connections", |connections| connections == 1);
+}
+
+/// While the service stands still, a port that its runs may have is flooded: the capture's buffer holds some ten thousand
+/// datagrams, which loopback shows twice.
+#[test]
+fn what_the_capture_loses_is_counted() {
+    let namespace = Namespace::new().unwrap();
+    namespace.sysctl(&[("net.ipv4.ip_local_port_range", "32768 60999")]).unwrap();
+    let server = Server::start(&namespace, &[]);
+    assert_eq!(server.metric("traceroute_capture_drops_total"), 0);
+    server.signal(Signal::STOP);
+    namespace.run(|| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..100_000 {
+            socket.send_to(&[0; 64], "127.0.0.1:61000").unwrap();
+        }
+    });
+    server.signal(Signal::CONT);
+    server.await_metric("traceroute_capture_drops_total", |drops| drops > 10_000);
 }
 
 #[test]
