@@ -28,14 +28,14 @@ pub(crate) enum Bed {
     Simulated(SimulatedLink),
 }
 
-/// Eight kernels without ICMP rate limits, and a target that listens on the [`TCP_PORT`] of all its addresses.
+/// Eight kernels without ICMP rate limits, and a target.
 #[derive(Debug)]
 pub(crate) struct Kernels {
     pub(crate) chain: Chain,
     /// The routers that do not answer, counted from 1.
     silent: &'static [u8],
-    /// As long as this lives, the port is open.
-    _server: TcpServer,
+    /// As long as this lives, the [`TCP_PORT`] of all the target's addresses is open.
+    _server: Option<TcpServer>,
 }
 
 /// What a trace sent to the target, as the client's link saw it.
@@ -110,12 +110,17 @@ impl Bed {
 }
 
 impl Kernels {
-    /// Kernels of which these routers, counted from 1, do not answer.
+    /// Kernels of which these routers, counted from 1, do not answer, and a target that listens.
     pub(crate) fn new(silent: &'static [u8]) -> Result<Self, Error> {
-        let chain = Chain::builder().routers(ROUTERS).build()?;
-        silent.iter().try_for_each(|&router| chain.router(router.into()).silence())?;
-        let server = TcpServer::listen(chain.target(), TCP_PORT)?;
-        Ok(Self { chain, silent, _server: server })
+        let closed = Self::closed()?;
+        silent.iter().try_for_each(|&router| closed.chain.router(router.into()).silence())?;
+        let server = TcpServer::listen(closed.chain.target(), TCP_PORT)?;
+        Ok(Self { silent, _server: Some(server), ..closed })
+    }
+
+    /// Kernels that all answer, and a target that does not listen.
+    pub(crate) fn closed() -> Result<Self, Error> {
+        Ok(Self { chain: Chain::builder().routers(ROUTERS).build()?, silent: &[], _server: None })
     }
 }
 

@@ -20,8 +20,9 @@ pub(crate) fn all(ours: &Tool, server: &Path) -> Result<Vec<Experiment>, Error> 
     let kernels = Rc::new(Kernels::new(&[])?);
     let bed = Rc::new(Bed::Kernels(Rc::clone(&kernels)));
     let silent = Rc::new(Bed::Kernels(Rc::new(Kernels::new(&[3, 4])?)));
+    let closed = Rc::new(Bed::Kernels(Rc::new(Kernels::closed()?)));
     let simulated = Rc::new(Bed::simulated()?);
-    let mut all = one_trace::experiments(ours, &bed, &simulated, &silent);
+    let mut all = one_trace::experiments(ours, &bed, &simulated, &silent, &closed);
     all.extend(accuracy::experiments(ours, &bed, &kernels));
     all.extend(at_once::experiments(&kernels)?);
     all.extend(live::experiments()?);

@@ -207,8 +207,10 @@ fn request(method: Method, target: IpAddr) -> RequestBuilder {
         Method::Icmp => request.protocol(Protocol::Icmp),
         Method::TcpSyn => tcp(request).tcp_method(TcpMethod::Syn),
         Method::TcpSack => tcp(request).tcp_method(TcpMethod::Sack),
+        Method::TcpPreferSack => tcp(request).tcp_method(TcpMethod::PreferSack),
     }
 }
+
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

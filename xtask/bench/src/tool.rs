@@ -33,13 +33,14 @@ pub(crate) const PEERS: [(Tool, &str, &str); 3] = [
 pub(crate) enum Method {
     Udp,
     Icmp,
-    /// Toward an open port.
     TcpSyn,
-    /// Toward an open port; peers have nothing like it and send SYN instead.
+    /// Peers have nothing like it and send SYN instead.
     TcpSack,
+    /// SACK, or SYN where that does not work.
+    TcpPreferSack,
 }
 
-/// The port that TCP probes go to, which is open wherever they go.
+/// The port that TCP probes go to, which is open wherever nothing else is said.
 pub(crate) const TCP_PORT: u16 = 80;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +68,9 @@ impl Tool {
         let (raw, trace): (&[_], _) = match method {
             Method::Udp => (&[], "trace -P udp-paris -q 1"),
             Method::Icmp => (&[], "trace -P icmp-paris -q 1"),
-            Method::TcpSyn | Method::TcpSack => (&["-O", "rawtcp"], "trace -P tcp -d 80 -q 1"),
+            Method::TcpSyn | Method::TcpSack | Method::TcpPreferSack => {
+                (&["-O", "rawtcp"], "trace -P tcp -d 80 -q 1")
+            }
         };
         // It paces itself to 20 probes a second otherwise.
         let options = [&["-p", "10000"], raw, &["-c", trace, "-i"]].concat();
@@ -118,6 +121,7 @@ fn ours(method: Method) -> Vec<&'static str> {
         Method::Icmp => &["icmp"],
         Method::TcpSyn => &["tcp", "-p", "80"],
         Method::TcpSack => &["tcp", "--tcp-method", "sack", "-p", "80"],
+        Method::TcpPreferSack => &["tcp", "--tcp-method", "prefer_sack", "-p", "80"],
     };
     [&["-q", "1", "-Q", "0", "-P"], method].concat()
 }
@@ -127,7 +131,7 @@ fn traceroute(method: Method, family: Family) -> Vec<&'static str> {
     options.extend_from_slice(match method {
         Method::Udp => &[],
         Method::Icmp => &["-I"],
-        Method::TcpSyn | Method::TcpSack => &["-T", "-p", "80"],
+        Method::TcpSyn | Method::TcpSack | Method::TcpPreferSack => &["-T", "-p", "80"],
     });
     options.extend((family == Family::V6).then_some("-6"));
     options
@@ -139,7 +143,7 @@ fn mtr(method: Method, family: Family) -> Vec<&'static str> {
     options.extend_from_slice(match method {
         Method::Udp => &["-u"],
         Method::Icmp => &[],
-        Method::TcpSyn | Method::TcpSack => &["-T", "-P", "80"],
+        Method::TcpSyn | Method::TcpSack | Method::TcpPreferSack => &["-T", "-P", "80"],
     });
     options.push(match family {
         Family::V4 => "-4",
@@ -155,6 +159,7 @@ impl fmt::Display for Method {
             Self::Icmp => "ICMP",
             Self::TcpSyn => "TCP SYN",
             Self::TcpSack => "TCP SACK",
+            Self::TcpPreferSack => "TCP prefer_sack",
         })
     }
 }
@@ -240,6 +245,12 @@ mod tests {
                 Family::V4,
                 "/bin/ours -q 1 -Q 0 -P tcp --tcp-method sack -p 80 192.0.2.1",
             ),
+            (
+                &ours,
+                Method::TcpPreferSack,
+                Family::V6,
+                "/bin/ours -q 1 -Q 0 -P tcp --tcp-method prefer_sack -p 80 2001:db8::1",
+            ),
             (&Tool::Traceroute, Method::TcpSyn, Family::V6, "traceroute -n -q 1 -T -p 80 -6 2001:db8::1"),
             (&Tool::Mtr, Method::TcpSyn, Family::V4, "mtr -n -r -c 1 -G 0.1 -T -P 80 -4 192.0.2.1"),
             (
@@ -257,16 +268,18 @@ mod tests {
     fn sack_is_compared_with_what_comes_next_to_it() {
         for family in [Family::V4, Family::V6] {
             for peer in [Tool::Traceroute, Tool::Mtr, Tool::Scamper] {
-                assert_eq!(line(&peer, Method::TcpSack, family), line(&peer, Method::TcpSyn, family));
+                for method in [Method::TcpSack, Method::TcpPreferSack] {
+                    assert_eq!(line(&peer, method, family), line(&peer, Method::TcpSyn, family));
+                }
             }
         }
     }
 
     #[test]
-    fn every_tcp_probe_goes_to_the_open_port() {
+    fn every_tcp_probe_goes_to_the_port() {
         let port = TCP_PORT.to_string();
         for tool in [Tool::Ours("ours".into()), Tool::Traceroute, Tool::Mtr, Tool::Scamper] {
-            for method in [Method::TcpSyn, Method::TcpSack] {
+            for method in [Method::TcpSyn, Method::TcpSack, Method::TcpPreferSack] {
                 let line = line(&tool, method, Family::V4);
                 assert!(line.split(' ').any(|word| word == port), "{line}");
             }

@@ -13,6 +13,7 @@ use crate::tool::{Family, Method, Tool};
 const KERNELS: &str = "8 kernel routers, 0 ms";
 const SIMULATED: &str = "8 simulated routers, 40 ms";
 const SILENT: &str = "8 kernel routers of which 2 are silent";
+const CLOSED: &str = "8 kernel routers, closed port";
 
 /// `mtr` and `scamper` are run in so few of the turns: the former takes a second.
 const ONE_IN: u32 = 10;
@@ -24,6 +25,7 @@ pub(super) fn experiments(
     kernels: &Rc<Bed>,
     simulated: &Rc<Bed>,
     silent: &Rc<Bed>,
+    closed: &Rc<Bed>,
 ) -> Vec<Experiment> {
     let mut all = Vec::new();
     // With SACK, a handshake takes a third round trip; no peer has it to compare with.
@@ -38,6 +40,14 @@ pub(super) fn experiments(
         for method in METHODS {
             all.extend([Family::V4, Family::V6].map(|family| packets(ours, bed, place, method, family)));
         }
+    }
+    for (bed, place, method) in [
+        (kernels, KERNELS, Method::TcpPreferSack),
+        (closed, CLOSED, Method::TcpPreferSack),
+        (closed, CLOSED, Method::TcpSyn),
+    ] {
+        let time = Limit::AtMost(100.0);
+        all.extend([Family::V4, Family::V6].map(|family| whole(ours, bed, place, time, method, family)));
     }
     all.extend([Method::TcpSyn, Method::TcpSack].map(|method| past_silence(ours, silent, method)));
     all.push(start_up(ours));
@@ -120,7 +130,7 @@ fn past_silence(ours: &Tool, bed: &Rc<Bed>, method: Method) -> Experiment {
 /// `traceroute`, and over IPv4 the others, if they have the method.
 fn peers(method: Method, family: Family, sampler: impl Fn(Tool) -> Sampler) -> Vec<Peer> {
     let mut peers = vec![Peer { name: "traceroute", sampler: sampler(Tool::Traceroute), one_in: 1 }];
-    if family == Family::V4 && method != Method::TcpSack {
+    if family == Family::V4 && !matches!(method, Method::TcpSack | Method::TcpPreferSack) {
         peers.push(Peer { name: "scamper", sampler: sampler(Tool::Scamper), one_in: ONE_IN });
         peers.push(Peer { name: "mtr", sampler: sampler(Tool::Mtr), one_in: ONE_IN });
     }

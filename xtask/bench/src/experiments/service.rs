@@ -205,6 +205,7 @@ fn query(method: Method, target: IpAddr, rest: &str) -> String {
         Method::Icmp => "icmp".to_owned(),
         Method::TcpSyn => format!("tcp&port={TCP_PORT}"),
         Method::TcpSack => format!("tcp&tcp-method=sack&port={TCP_PORT}"),
+        Method::TcpPreferSack => format!("tcp&tcp-method=prefer_sack&port={TCP_PORT}"),
     };
     format!("/traceroute?target={target}&protocol={method}{rest}")
 }
@@ -252,5 +253,7 @@ mod tests {
         assert_eq!(query(Method::Icmp), expected.replace("udp", "icmp"));
         assert_eq!(query(Method::TcpSyn), expected.replace("udp", "tcp&port=80"));
         assert_eq!(query(Method::TcpSack), expected.replace("udp", "tcp&tcp-method=sack&port=80"));
+        let prefer_sack = expected.replace("udp", "tcp&tcp-method=prefer_sack&port=80");
+        assert_eq!(query(Method::TcpPreferSack), prefer_sack);
     }
 }
