@@ -1,5 +1,7 @@
 //! The networks in which the programs run: a client, eight routers and a target.
 
+use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -122,6 +124,13 @@ impl Kernels {
     pub(crate) fn closed() -> Result<Self, Error> {
         Ok(Self { chain: Chain::builder().routers(ROUTERS).build()?, silent: &[], _server: None })
     }
+
+    /// How many packets the client's link has sent so far, by its own count.
+    pub(crate) fn sent(&self) -> Result<u64, Error> {
+        let links = self.chain.client().run(|| fs::read_to_string("/proc/thread-self/net/dev"));
+        let sent = links.and_then(|links| sent_by("right", &links).ok_or(io::ErrorKind::InvalidData.into()));
+        sent.map_err(|source| Error::System { what: "reading what the client's link has sent", source })
+    }
 }
 
 /// The addresses of all routers and of the target, in their order; all networks have the same.
@@ -143,6 +152,14 @@ pub(crate) fn target(family: Family) -> IpAddr {
 fn without(silent: &[u8], path: Vec<IpAddr>) -> Vec<IpAddr> {
     let answering = (1..).zip(path).filter(|(ttl, _)| !silent.contains(ttl));
     answering.map(|(_, address)| address).collect()
+}
+
+/// The packets sent by a link, of what the kernel counts for all links.
+fn sent_by(link: &str, links: &str) -> Option<u64> {
+    let mut of_all = links.lines().filter_map(|line| line.split_once(':'));
+    let (_, counts) = of_all.find(|(name, _)| name.trim_start() == link)?;
+    // The first eight are of what it has received; then come the bytes that it has sent, and the packets.
+    counts.split_whitespace().nth(9)?.parse().ok()
 }
 
 /// So many addresses in a row.
@@ -221,6 +238,20 @@ mod tests {
         let whole = path(Family::V4);
         assert_eq!(without(&[], whole.clone()), whole);
         assert_eq!(without(&[3, 4], whole.clone()), [&whole[..2], &whole[4..]].concat());
+    }
+
+    #[test]
+    fn what_a_link_has_sent_is_found() {
+        let links = "\
+Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:       0       1    0    0    0     0          0         0        0       2    0    0    0     0       0          0
+ right:    5160      60    0    0    0     0          0         0     4730      55    0    0    0     0       0          0
+";
+        assert_eq!(sent_by("right", links), Some(55));
+        assert_eq!(sent_by("lo", links), Some(2));
+        assert_eq!(sent_by("left", links), None);
+        assert_eq!(sent_by("r", links), None);
     }
 
     #[test]

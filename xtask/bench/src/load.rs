@@ -8,6 +8,7 @@ mod processes;
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::mem;
 use std::net::IpAddr;
 use std::process::{Child, ExitCode, Stdio};
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub(crate) enum Order {
     Live { method: Method, targets: Vec<IpAddr>, runs: usize, ttls: u8, answered: u8 },
     /// Ask the service so many times, so many `at_once`, for what has this path; the answer is an [`Asked`].
     Ask { query: String, path: Vec<IpAddr>, requests: usize, at_once: usize },
+    /// Carry out this order on one core, and so all processes that it starts.
+    OnOneCore(Box<Order>),
 }
 
 /// What came of many traces.
@@ -148,7 +151,11 @@ pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn carry_out(mut words: impl Iterator<Item = OsString>) -> Result<(), Failure> {
     let order = words.next().and_then(|word| word.into_string().ok()).ok_or(Failure::NoOrder)?;
-    match serde_json::from_str(&order)? {
+    obey(serde_json::from_str(&order)?)
+}
+
+fn obey(order: Order) -> Result<(), Failure> {
+    match order {
         Order::AtOnce { method, routers, targets, traces, at_once } => {
             let measured = at_once::measure(method, &routers, &targets, traces, at_once);
             print(&runtime()?.block_on(measured)?)
@@ -166,6 +173,10 @@ fn carry_out(mut words: impl Iterator<Item = OsString>) -> Result<(), Failure> {
             io::stdin().read_to_end(&mut Vec::new())?;
             Ok(())
         }),
+        Order::OnOneCore(order) => {
+            stay_on_one_core()?;
+            obey(*order)
+        }
     }
 }
 
@@ -178,6 +189,22 @@ fn print(answer: &impl Serialize) -> Result<(), Failure> {
 /// The runtime that `#[tokio::main]` gives a program.
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Lets this thread, and the threads and processes that it starts, use no other core than the one it is on.
+fn stay_on_one_core() -> io::Result<()> {
+    // SAFETY: it takes nothing.
+    let core = unsafe { libc::sched_getcpu() };
+    let core = usize::try_from(core).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: a `cpu_set_t` consists of integers, for which zeros are values.
+    let mut cores = unsafe { mem::zeroed::<libc::cpu_set_t>() };
+    // SAFETY: it changes a bit of the set, and panics if that has no such bit.
+    unsafe { libc::CPU_SET(core, &mut cores) };
+    // SAFETY: the pointer is to a live set of that size.
+    if unsafe { libc::sched_setaffinity(0, size_of_val(&cores), &raw const cores) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 fn raise_descriptor_limit() -> io::Result<()> {
@@ -213,4 +240,21 @@ fn request(method: Method, target: IpAddr) -> RequestBuilder {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn one_core_is_all_that_is_left() {
+        let cores = || thread::available_parallelism().unwrap().get();
+        let left = thread::spawn(move || {
+            stay_on_one_core().unwrap();
+            (cores(), thread::spawn(cores).join().unwrap())
+        });
+        assert_eq!(left.join().unwrap(), (1, 1));
+    }
 }
