@@ -33,5 +33,4 @@ pub use policy::{InvalidRule, Policy, Rule};
 pub use privileges::keep_only_what_tracing_needs;
 pub use server::{Connections, listen, serve};
 pub use service::{Options, Peer, Service};
-pub use system::share_one_heap;
 pub use token::{Token, UnfitToken};

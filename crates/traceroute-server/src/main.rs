@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use traceroute::{Error, TracerouteError};
-use traceroute_server::{Service, keep_only_what_tracing_needs, listen, serve, share_one_heap};
+use traceroute_server::{Service, keep_only_what_tracing_needs, listen, serve};
 use tracing::info;
 
 use crate::args::{Args, Settings, one_line};
@@ -20,7 +20,6 @@ fn main() -> ExitCode {
         Err(error) if error.use_stderr() => return fail(&one_line(&error)),
         Err(help) => return finish(&write!(io::stdout(), "{}", help.render())),
     };
-    share_one_heap();
     match args.settings().and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => fail(&reason),

@@ -1,4 +1,4 @@
-//! What systems do differently about connections and memory.
+//! What systems do differently about connections.
 
 #[cfg(target_os = "linux")]
 mod imp {
@@ -37,28 +37,10 @@ mod imp {
     }
 }
 
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-mod heap {
-    /// Lets all threads share one heap: glibc would make one for each, of which every one keeps the most that it has ever needed.
-    /// To be called before there are other threads.
-    pub fn share_one_heap() {
-        // SAFETY: the call sets a number of the allocator's, and no other thread allocates meanwhile. Where it fails the
-        // default stays.
-        unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
-    }
-}
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-mod heap {
-    /// There is nothing to do about other allocators.
-    pub fn share_one_heap() {}
-}
-
 use std::io;
 
 use socket2::Socket;
 
-pub use heap::share_one_heap;
 pub(crate) use imp::{descriptors, give_up_who_does_not_read};
 
 /// Lets an address be listened at though connections of a process before have not been forgotten yet.

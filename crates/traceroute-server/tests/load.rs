@@ -77,7 +77,9 @@ fn a_thousand_requests_at_once_are_all_right_and_leave_nothing_behind() {
         server.private_memory()
     };
     let (first, second) = (round(), round());
-    assert!(second <= first * 105 / 100, "{first} KiB after the first round, {second} KiB after the second");
+    // How many were there at one moment differs, and with it what the allocator keeps; 20 KiB of each request would be twice
+    // as much.
+    assert!(second < first * 3 / 2, "{first} KiB after the first round, {second} KiB after the second");
     assert_eq!(server.metric("traceroute_capture_drops_total"), 0);
 }
 
