@@ -62,6 +62,19 @@ pub(crate) enum Unit {
     /// 1,024 bytes.
     Kibibytes,
     Count,
+    Percent,
+    /// Of something in a second.
+    Rate,
+}
+
+impl Unit {
+    /// Whether a machine that is busy with something else makes another figure of it.
+    pub(crate) const fn is_of_time(self) -> bool {
+        match self {
+            Self::Milliseconds | Self::Microseconds | Self::Nanoseconds | Self::Rate => true,
+            Self::Megabytes | Self::Kibibytes | Self::Count | Self::Percent => false,
+        }
+    }
 }
 
 /// Of bytes.
@@ -89,7 +102,7 @@ pub(crate) struct Measured {
     pub(crate) ours: Summary,
     /// By the peer's name, those that have such a figure.
     pub(crate) peers: Vec<(&'static str, Summary)>,
-    /// Whether there were quiet turns enough.
+    /// Whether there were turns enough, at quiet moments if that matters.
     pub(crate) enough: bool,
 }
 
@@ -111,8 +124,9 @@ impl Collected {
         Self(vec![Vec::new(); rows])
     }
 
-    fn add(&mut self, samples: Samples) {
-        for (all, new) in self.0.iter_mut().zip(samples) {
+    /// Adds the samples of the rows that are wanted.
+    fn add(&mut self, samples: Samples, wanted: &[bool]) {
+        for ((all, new), _) in self.0.iter_mut().zip(samples).zip(wanted).filter(|(_, wanted)| **wanted) {
             all.extend(new);
         }
     }
@@ -125,7 +139,8 @@ impl Experiment {
     }
 
     /// Lets all take turns until the machine was `quiet` before and after so many turns as `runs` says, or too often not.
-    /// Returns what was measured for each row, and how often the machine was too noisy, so that a turn did not count.
+    /// Returns what was measured for each row, and how often the machine was too noisy, so that a turn did not count. What is
+    /// not a matter of time counts in any turn.
     pub(crate) fn measure(
         &mut self,
         runs: u32,
@@ -139,30 +154,41 @@ impl Experiment {
         }
         let mut ours = Collected::new(self.rows.len());
         let mut peers: Vec<_> = self.peers.iter().map(|_| Collected::new(self.rows.len())).collect();
-        let (mut counted, mut disturbed) = (0, 0);
+        let noise_matters: Vec<bool> = self.rows.iter().map(|row| row.unit.is_of_time()).collect();
+        let (any_of_time, any_other) = (noise_matters.contains(&true), noise_matters.contains(&false));
+        // In turns at quiet moments, and in turns at all.
+        let (mut counted, mut taken, mut disturbed) = (0, 0, 0);
         let mut is_quiet = quiet();
-        while counted < turns && disturbed < turns.saturating_mul(PATIENCE) {
-            if !is_quiet {
+        while any_of_time && counted < turns && disturbed < turns.saturating_mul(PATIENCE)
+            || any_other && taken < turns
+        {
+            let wants_other = any_other && taken < turns;
+            if !is_quiet && !wants_other {
                 disturbed += 1;
                 thread::sleep(PAUSE);
                 is_quiet = quiet();
                 continue;
             }
-            let (new, new_of_peers) = self.take_turn(counted)?;
+            let (new, new_of_peers) = self.take_turn(if any_of_time { counted } else { taken })?;
+            let was_quiet = is_quiet;
             is_quiet = quiet();
-            if is_quiet {
-                ours.add(new);
-                peers.iter_mut().zip(new_of_peers).for_each(|(all, new)| all.add(new));
-                counted += 1;
+            let counts = was_quiet && is_quiet;
+            if any_of_time && !was_quiet {
+                disturbed += 1;
             }
+            let wanted = |of_time: bool| if of_time { counts } else { wants_other };
+            let wanted: Vec<bool> = noise_matters.iter().map(|of_time| wanted(*of_time)).collect();
+            ours.add(new, &wanted);
+            peers.iter_mut().zip(new_of_peers).for_each(|(all, new)| all.add(new, &wanted));
+            counted += u32::from(counts);
+            taken += 1;
         }
-        let enough = counted == turns;
         let measured = self.rows.iter().enumerate().map(|(index, row)| {
             let of_peers = self.peers.iter().zip(&peers).filter(|(_, samples)| !samples.0[index].is_empty());
             Measured {
                 ours: row.statistic.of(&ours.0[index]),
                 peers: of_peers.map(|(peer, all)| (peer.name, row.statistic.of(&all.0[index]))).collect(),
-                enough,
+                enough: if row.unit.is_of_time() { counted >= turns } else { taken >= turns },
             }
         });
         Ok((measured.collect(), disturbed))
@@ -251,6 +277,11 @@ mod tests {
     /// Measures an experiment of two rows four times, the slow peer in every other turn, on a machine that is quiet when
     /// `quiet` says so; also in which order they ran.
     fn measure(quiet: &[bool]) -> (Vec<Measured>, u32, String) {
+        measure_in([Unit::Milliseconds; 2], quiet)
+    }
+
+    /// The same with rows of these units.
+    fn measure_in(units: [Unit; 2], quiet: &[bool]) -> (Vec<Measured>, u32, String) {
         let order = Rc::new(RefCell::new(String::new()));
         let sampler = |name: char, mut figures: std::vec::IntoIter<f64>| -> Sampler {
             let order = Rc::clone(&order);
@@ -259,15 +290,10 @@ mod tests {
                 Ok(vec![vec![figures.next().unwrap_or(3.0)], Vec::new()])
             })
         };
-        let row = |what| Row {
-            what,
-            unit: Unit::Milliseconds,
-            statistic: Statistic::Median,
-            limit: Limit::AtMost(5.0),
-        };
+        let row = |what, unit| Row { what, unit, statistic: Statistic::Median, limit: Limit::AtMost(5.0) };
         let mut experiment = Experiment {
             name: "an experiment".into(),
-            rows: vec![row("one"), row("two")],
+            rows: vec![row("one", units[0]), row("two", units[1])],
             ours: sampler('o', vec![1000.0, 1.0, 2.0].into_iter()),
             peers: vec![
                 Peer { name: "peer", sampler: sampler('p', vec![1000.0].into_iter()), one_in: 1 },
@@ -301,6 +327,24 @@ mod tests {
         assert_eq!(order, "ops ops po po ops po".replace(' ', ""));
         assert_eq!(measured[0].ours, Statistic::Median.of(&[1.0, 3.0, 3.0, 3.0]));
         assert_eq!((disturbed, measured[0].enough), (2, true));
+    }
+
+    #[test]
+    fn what_is_counted_is_counted_at_any_time() {
+        let (measured, disturbed, order) = measure_in([Unit::Count; 2], &[false; 100]);
+        assert_eq!(order, "ops ops po ops po".replace(' ', ""));
+        assert_eq!(measured[0].ours, Statistic::Median.of(&[1.0, 2.0, 3.0, 3.0]));
+        assert_eq!((disturbed, measured[0].enough), (0, true));
+        // Beside it, times are waited for.
+        let (measured, disturbed, order) = measure_in([Unit::Count, Unit::Milliseconds], &[false; 100]);
+        assert_eq!(order, "ops".repeat(5));
+        assert_eq!(measured[0].ours, Statistic::Median.of(&[1.0, 2.0, 3.0, 3.0]));
+        assert_eq!((measured[0].enough, measured[1].enough, disturbed), (true, false, 80));
+        // Noise in the first two turns: what is counted is not counted again while times are waited for.
+        let (measured, disturbed, order) = measure_in([Unit::Milliseconds, Unit::Count], &[false, false]);
+        assert_eq!(order, "ops ops ops ops po ops po".replace(' ', ""));
+        assert_eq!(measured[0].ours, Statistic::Median.of(&[3.0; 4]));
+        assert_eq!((disturbed, measured[0].enough, measured[1].enough), (2, true, true));
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use traceroute_testnet::kernel::{Daemon, Namespace};
 
@@ -15,6 +16,9 @@ use crate::error::Error;
 pub(crate) const PROGRAM: &str = "datadog-traceroute-server";
 /// Where it listens.
 pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 3765);
+
+/// How long requests whose answers have been read may take to end.
+const SOON: Duration = Duration::from_secs(10);
 
 /// The service, which ends when this is dropped.
 #[derive(Debug)]
@@ -54,6 +58,35 @@ impl Server {
         peak(&status).ok_or_else(|| unreadable(io::ErrorKind::InvalidData.into()))
     }
 
+    /// How many descriptors it has.
+    pub(crate) fn descriptors(&self) -> Result<usize, Error> {
+        let directory = fs::read_dir(format!("/proc/{}/fd", self.daemon.id()));
+        let directory = directory
+            .map_err(|source| Error::System { what: "reading the service's descriptors", source })?;
+        Ok(directory.count())
+    }
+
+    /// Waits until it has no more descriptors than that.
+    pub(crate) fn await_descriptors(&self, wanted: usize) -> Result<(), Error> {
+        let started = Instant::now();
+        while self.descriptors()? > wanted {
+            if started.elapsed() > SOON {
+                let source = io::ErrorKind::TimedOut.into();
+                return Err(Error::System { what: "waiting for the end of the service's requests", source });
+            }
+            thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// The memory that is its own and nobody else's, in bytes.
+    pub(crate) fn private_memory(&self) -> Result<u64, Error> {
+        let path = format!("/proc/{}/smaps_rollup", self.daemon.id());
+        let unreadable = |source| Error::System { what: "reading the service's memory", source };
+        private(&fs::read_to_string(path).map_err(unreadable)?)
+            .ok_or_else(|| unreadable(io::ErrorKind::InvalidData.into()))
+    }
+
     /// Ends it and waits until the kernel has closed its captures, which would delay the packets of the next.
     pub(crate) fn stop(self) -> Result<(), Error> {
         let namespace = self.namespace.clone();
@@ -81,6 +114,13 @@ fn clock_of(process: u32) -> io::Result<Duration> {
     Ok(Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0)))
 }
 
+/// What `/proc/PID/smaps_rollup` says of memory that is nobody else's, in bytes.
+fn private(rollup: &str) -> Option<u64> {
+    let lines = rollup.lines().filter_map(|line| line.strip_prefix("Private_"));
+    let kilobytes = lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    kilobytes.reduce(|sum, more| sum + more).map(|sum| sum * 1024)
+}
+
 /// What /proc/PID/status says of the peak of resident memory, in bytes.
 fn peak(status: &str) -> Option<u64> {
     let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
@@ -90,7 +130,6 @@ fn peak(status: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use std::process::Command;
-    use std::time::Instant;
 
     use super::*;
 
@@ -99,6 +138,14 @@ mod tests {
         assert_eq!(peak("VmPeak:\t   9000 kB\nVmHWM:\t    1500 kB\nVmRSS:\t    1000 kB\n"), Some(1_536_000));
         assert_eq!(peak("VmHWM:\tmuch\n"), None);
         assert_eq!(peak(""), None);
+    }
+
+    #[test]
+    fn what_is_private_is_added_up() {
+        let rollup =
+            "Pss:  9 kB\nPrivate_Clean:  4 kB\nPrivate_Dirty:  1000 kB\nPrivate_Hugetlb:  0 kB\nSwap: 1 kB\n";
+        assert_eq!(private(rollup), Some(1_028_096));
+        assert_eq!(private("Pss:  9 kB\n"), None);
     }
 
     #[test]

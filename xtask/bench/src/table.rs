@@ -66,7 +66,8 @@ fn figure(value: f64, unit: Unit) -> String {
         Unit::Nanoseconds => " ns",
         Unit::Megabytes => " MB",
         Unit::Kibibytes => " KiB",
-        Unit::Count => "",
+        Unit::Percent => " %",
+        Unit::Count | Unit::Rate => "",
     };
     number(value, unit) + name
 }
@@ -76,8 +77,8 @@ fn number(value: f64, unit: Unit) -> String {
         _ if value.is_nan() => "-".to_owned(),
         // Medians of an even number of counts may have halves.
         Unit::Count if value.fract() == 0.0 => format!("{value:.0}"),
-        Unit::Count => format!("{value:.1}"),
-        Unit::Nanoseconds => format!("{value:.0}"),
+        Unit::Count | Unit::Percent => format!("{value:.1}"),
+        Unit::Rate | Unit::Nanoseconds => format!("{value:.0}"),
         _ if value < 9.95 => format!("{value:.2}"),
         _ => format!("{value:.1}"),
     }

@@ -96,12 +96,12 @@ fn on_one_core(kernels: &Rc<Kernels>, method: Method) -> Experiment {
         })
     };
     let traces = usize::from(ON_ONE_CORE);
-    let row = |what, statistic, limit| Row { what, unit: Unit::Count, statistic, limit };
+    let row = |what, unit, statistic, limit| Row { what, unit, statistic, limit };
     Experiment {
         name: format!("{ON_ONE_CORE} at once on one core, {method} IPv4, one target"),
         rows: vec![
-            row("right", Statistic::Least, Limit::AtLeast(ON_ONE_CORE.into())),
-            row("probes a second", Statistic::Median, Limit::AtLeast(PROBES_A_SECOND)),
+            row("right", Unit::Count, Statistic::Least, Limit::AtLeast(ON_ONE_CORE.into())),
+            row("probes a second", Unit::Rate, Statistic::Median, Limit::AtLeast(PROBES_A_SECOND)),
         ],
         ours: sampler(traces_by_us(method, &[bed::target(Family::V4)], traces, traces)),
         peers: vec![Peer {

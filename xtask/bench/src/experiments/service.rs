@@ -47,6 +47,7 @@ pub(super) fn experiments(kernels: &Rc<Kernels>, program: &Path) -> Result<Vec<E
     for method in [Method::Udp, Method::Icmp, Method::TcpSyn] {
         all.extend([1, 10, 100, 1000].map(|requests| at_once(kernels, program, method, requests)));
     }
+    all.push(second_round(kernels, program));
     all.push(refusals(kernels, program));
     let silent = Topology::chain(SILENT)
         .with_links(|link| link.set_delay(Duration::ZERO))
@@ -93,6 +94,43 @@ fn at_once(kernels: &Rc<Kernels>, program: &Path, method: Method, requests: u32)
         ours: sampler(count, count, all_figures),
         peers: vec![Peer { name: "alone", sampler: sampler(ALONE, 1, latencies_and_round_trips), one_in: 1 }],
         one_in: if busy { 4 } else { 2 },
+    }
+}
+
+/// A thousand requests at one time by each method, and all of that once more.
+fn second_round(kernels: &Rc<Kernels>, program: &Path) -> Experiment {
+    const REQUESTS: usize = 1000;
+    let orders = [Method::Udp, Method::Icmp, Method::TcpSyn].map(|method| Order::Ask {
+        query: query(method, bed::target(Family::V4), "&traceroute-queries=1&e2e-queries=0"),
+        path: bed::path(Family::V4),
+        requests: REQUESTS,
+        at_once: REQUESTS,
+    });
+    let (kernels, program) = (Rc::clone(kernels), program.to_owned());
+    let row = |what, unit, limit| Row { what, unit, statistic: Statistic::Median, limit };
+    Experiment {
+        name: format!("{REQUESTS} at once by the service, two rounds of UDP, ICMP and TCP SYN IPv4"),
+        rows: vec![
+            row("memory after the first", Unit::Megabytes, Limit::None),
+            row("more after the second", Unit::Percent, Limit::AtMost(5.0)),
+        ],
+        ours: Box::new(move || {
+            let client = kernels.chain.client();
+            let server = Server::start(client, &program, &UNLIMITED)?;
+            let idle = server.descriptors()?;
+            let round = || {
+                for order in &orders {
+                    load::run::<Asked>(client, order)?;
+                }
+                server.await_descriptors(idle)?;
+                server.private_memory().map(megabytes)
+            };
+            let (first, second) = (round()?, round()?);
+            server.stop()?;
+            Ok(vec![vec![first], vec![(second / first - 1.0) * 100.0]])
+        }),
+        peers: Vec::new(),
+        one_in: 3,
     }
 }
 
