@@ -14,6 +14,7 @@ const PURE: &[&str] = &[
     "traceroute-udp",
     "traceroute-tcp",
     "traceroute-sack",
+    "datadog-driver-sys",
 ];
 
 const ATTRIBUTES: &[&str] = &["#![no_std]", "#![forbid(unsafe_code)]"];
