@@ -130,11 +130,11 @@ pub struct PacketHeader {
 macro_rules! assert_layout {
     ($structure:ident, $size:literal bytes: $($offset:literal $field:ident),+ $(,)?) => {
         const _: () = {
-            $(assert!(offset_of!($structure, $field) == $offset, stringify!($field));)+
-            assert!(size_of::<$structure>() == $size);
             const fn _names_every_field(value: $structure) {
                 let $structure { $($field: _),+ } = value;
             }
+            $(assert!(offset_of!($structure, $field) == $offset, stringify!($field));)+
+            assert!(size_of::<$structure>() == $size);
         };
     };
 }

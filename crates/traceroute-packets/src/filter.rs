@@ -51,30 +51,54 @@ pub enum Base {
     /// A Linux packet socket of type `SOCK_DGRAM`: the packet starts at its IP header whatever the link is, and the
     /// kernel tells `EtherType` and addressee (packet(7)).
     LinuxDatagram,
+    /// BSD's `DLT_EN10MB`: an Ethernet frame.
+    Ethernet,
+    /// BSD's `DLT_NULL`: the address family of macOS in the byte order of a little-endian host, then the packet. So are
+    /// loopback and tunnels.
+    Loopback,
+    /// BSD's `DLT_RAW`: the packet starts at its IP header.
+    Raw,
 }
 
 impl Base {
     /// The offset of the IP header.
-    fn ip_header(self) -> u32 {
+    pub(crate) const fn ip_header(self) -> u32 {
         match self {
-            Self::LinuxDatagram => 0,
+            Self::LinuxDatagram | Self::Raw => 0,
+            Self::Ethernet => 14,
+            Self::Loopback => 4,
         }
     }
 
     /// Jumps to `ipv4`, `ipv6` or `drop`.
     fn select_family(self, filter: &mut Assembler) {
+        const ETHERTYPES: [(u32, &str); 2] = [(0x0800, "ipv4"), (0x86dd, "ipv6")];
         match self {
             Self::LinuxDatagram => {
                 // linux/if_packet.h; not the packets of other hosts that a promiscuous interface shows.
                 const PACKET_HOST: u32 = 0;
                 const PACKET_OUTGOING: u32 = 4;
-                const ETHERTYPE_IPV4: u32 = 0x0800;
-                const ETHERTYPE_IPV6: u32 = 0x86dd;
                 filter.push(Operation::LoadField(Field::PacketType));
                 filter.switch(&[(PACKET_HOST, "family"), (PACKET_OUTGOING, "family")], "drop");
                 filter.label("family");
                 filter.push(Operation::LoadField(Field::Protocol));
-                filter.switch(&[(ETHERTYPE_IPV4, "ipv4"), (ETHERTYPE_IPV6, "ipv6")], "drop");
+                filter.switch(&ETHERTYPES, "drop");
+            }
+            Self::Ethernet => {
+                filter.push(Operation::LoadAbsolute(Size::Half, 12));
+                filter.switch(&ETHERTYPES, "drop");
+            }
+            Self::Loopback => {
+                // sys/socket.h of macOS. Filters load in network order.
+                const AF_INET: u32 = 2_u32.swap_bytes();
+                const AF_INET6: u32 = 30_u32.swap_bytes();
+                filter.push(Operation::LoadAbsolute(Size::Word, 0));
+                filter.switch(&[(AF_INET, "ipv4"), (AF_INET6, "ipv6")], "drop");
+            }
+            Self::Raw => {
+                filter.push(Operation::LoadAbsolute(Size::Byte, 0));
+                filter.push(Operation::Alu(Alu::And, Operand::Constant(0xf0)));
+                filter.switch(&[(0x40, "ipv4"), (0x60, "ipv6")], "drop");
             }
         }
     }

@@ -307,6 +307,55 @@ fn model(packet: &[u8], ancillary: Ancillary) -> Option<u32> {
     }
 }
 
+/// A link of BSD: the filter's base, and what stands before an IP header there.
+const BSD_LINKS: [(Base, fn(u16) -> Vec<u8>); 3] = [
+    (Base::Ethernet, |ethertype| [&[0x45; 12][..], &ethertype.to_be_bytes()].concat()),
+    (Base::Loopback, |ethertype| if ethertype == IPV4 { vec![2, 0, 0, 0] } else { vec![30, 0, 0, 0] }),
+    (Base::Raw, |_| Vec::new()),
+];
+
+/// Their packets have no type: all that an interface shows which is not promiscuous are ours.
+#[test]
+fn decides_alike_behind_the_link_headers_of_bsd() {
+    for (base, header) in BSD_LINKS {
+        let program = capture_filter(&FilterSpec { base, ..spec() });
+        for case in admitted().into_iter().chain(refused()) {
+            let family = if case.packet[0] >> 4 == 4 { IPV4 } else { IPV6 };
+            let Case { name, packet, ancillary, kept, decided_at } = case;
+            if ancillary.protocol != family || ![HOST, OUTGOING].contains(&ancillary.packet_type) {
+                continue;
+            }
+            let framed = [header(family), packet].concat();
+            let decided_at = decided_at + usize::try_from(base.ip_header()).unwrap();
+            for length in 0..=framed.len() {
+                let expected = if length >= decided_at { kept } else { 0 };
+                let kept = program.run(&framed[..length], Ancillary::default());
+                assert_eq!(kept, expected, "{base:?}, {name} cut to {length} bytes");
+            }
+        }
+    }
+}
+
+#[test]
+fn other_families_are_refused_behind_the_link_headers_of_bsd() {
+    let (_, v4) = ip_headers().swap_remove(0);
+    let good = udp(&v4, *PORTS.start(), OTHER_PORT);
+    let passes = |base, header: &[u8]| {
+        capture_filter(&FilterSpec { base, ..spec() }).run(&[header, &good[..]].concat(), Ancillary::default())
+    };
+    for (base, header) in BSD_LINKS {
+        assert_eq!(passes(base, &header(IPV4)), OTHERS, "{base:?}");
+    }
+    for ethertype in [0, 4, 0x0806, 0x8100, 0x0008, IPV6] {
+        let frame = [&[0x45; 12][..], &ethertype.to_be_bytes()].concat();
+        assert_eq!(passes(Base::Ethernet, &frame), 0, "{ethertype:#x}");
+    }
+    // OSI, Linux's AF_INET6, that of FreeBSD, and AF_INET in network order.
+    for family in [[7, 0, 0, 0], [10, 0, 0, 0], [28, 0, 0, 0], [0, 0, 0, 2], [30, 0, 0, 0]] {
+        assert_eq!(passes(Base::Loopback, &family), 0, "{family:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
 

@@ -84,7 +84,8 @@ impl Dns {
     fn read(&self) -> Configured {
         let provider = InNamespace { sockets: self.sockets.clone(), handle: TokioHandle::default() };
         let (hosts, configuration) = match &self.servers {
-            None => (Hosts::of_system(), read_system_conf()),
+            // The error's type differs from system to system.
+            None => (Hosts::of_system(), read_system_conf().map_err(|error| error.to_string())),
             Some(servers) => {
                 let servers = servers.iter().map(|server| {
                     let mut config = NameServerConfig::udp_and_tcp(server.ip());
@@ -95,8 +96,10 @@ impl Dns {
                 (Hosts::default(), Ok((config, ResolverOpts::default())))
             }
         };
-        let servers = configuration.and_then(|(config, options)| Servers::new(&config, options, provider));
-        Configured { hosts, servers: servers.map_err(|error| error.to_string()) }
+        let servers = configuration.and_then(|(config, options)| {
+            Servers::new(&config, options, provider).map_err(|error| error.to_string())
+        });
+        Configured { hosts, servers }
     }
 }
 
