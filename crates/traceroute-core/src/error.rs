@@ -231,6 +231,25 @@ pub enum TracerouteError {
     /// The capture ended while runs needed it.
     #[error("the packet capture ended")]
     CaptureEnded,
+    /// The way in which this host lets packets be sent and captured does not know the method.
+    #[error("{technique} over {family} is not possible here: {remedy}")]
+    NotCapable {
+        /// The method.
+        technique: &'static str,
+        /// The family of the target's address.
+        family: &'static str,
+        /// What to do instead.
+        remedy: &'static str,
+    },
+    /// All capture devices are taken.
+    #[error(
+        "all {count} BPF devices (/dev/bpf0 and so on) are in use by other programs: end one of them, as a packet \
+         capture or a virtual machine"
+    )]
+    CaptureDevicesBusy {
+        /// How many there are.
+        count: usize,
+    },
     /// The platform has no packet I/O.
     #[error("{operation} is not supported on this platform")]
     Unsupported {
@@ -257,6 +276,7 @@ impl TracerouteError {
             Self::DescriptorsExhausted { .. }
                 | Self::IdentitiesExhausted { .. }
                 | Self::CaptureEnded
+                | Self::CaptureDevicesBusy { .. }
                 | Self::HandshakeMissed { .. }
                 | Self::System { operation: Operation::Capture | Operation::ReservePort, .. }
         )
@@ -274,6 +294,7 @@ impl TracerouteError {
             Self::ScopeMissing { .. }
             | Self::Broadcast { .. }
             | Self::ForeignSource { .. }
+            | Self::NotCapable { .. }
             | Self::MessageTooLong { .. } => ErrorCode::InvalidRequest,
             Self::SackNotSupported { reason: SackRefusal::NotConnected(failure), .. } => failure.code(),
             Self::DescriptorsExhausted { .. }
@@ -281,6 +302,7 @@ impl TracerouteError {
             | Self::SackNotSupported { .. }
             | Self::HandshakeMissed { .. }
             | Self::CaptureEnded
+            | Self::CaptureDevicesBusy { .. }
             | Self::Unsupported { .. }
             | Self::System { .. } => ErrorCode::Unknown,
         }

@@ -10,11 +10,14 @@
 //! [`Network::open`] is the real one. [`Network::assemble`] takes any source, sink and host instead: a simulated
 //! network, a pcap file.
 
+mod backend;
 mod capture;
 mod clock;
 mod driver;
 pub mod filter;
 mod host;
+#[cfg(any(windows, test))]
+mod inbox;
 mod lease;
 mod network;
 mod platform;
@@ -22,12 +25,13 @@ mod queue;
 mod sink;
 mod watched;
 
+pub use backend::{Backend, Capabilities, Families, Technique};
 pub use capture::{Capture, Losses, Subscription};
 pub use clock::Clock;
 pub use driver::PacketDriver;
 pub use host::{ConnectError, Connecting, Connection, Connector, Host, Job, PortHold};
 pub use lease::{Blocks, Entropy, Lease, Leases, Use};
-pub use network::{Network, NetworkOptions, Parts};
+pub use network::{Access, Network, NetworkOptions, Parts};
 pub use queue::Queue;
 pub use sink::SharedSink;
 pub use watched::Watched;

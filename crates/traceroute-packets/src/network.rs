@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use traceroute_core::{Destination, FlowKey, Operation, Protocol, Sink, Source, TracerouteError};
 
+use crate::backend::Backend;
 use crate::capture::{Capture, Subscription};
 use crate::clock::Clock;
 use crate::host::Host;
@@ -17,6 +18,7 @@ use crate::sink::SharedSink;
 
 /// The packet I/O of a network namespace, shared by all its runs.
 pub struct Network {
+    backend: Backend,
     clock: Clock,
     capture: Capture,
     sink: SharedSink,
@@ -40,9 +42,23 @@ pub struct Parts<S, N, H> {
     pub entropy: Entropy,
 }
 
+/// By which means packets are to be sent and captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// The best of those that need nothing but privileges, or else what needs none.
+    #[default]
+    Usual,
+    /// The network driver of the Datadog Agent, on Windows.
+    Driver,
+    /// Connections with a limited TTL, on Windows.
+    Connections,
+}
+
 /// What may be chosen about the network of this host.
 #[derive(Default)]
 pub struct NetworkOptions {
+    /// By which means packets are sent and captured.
+    pub access: Access,
     /// The network namespace to trace in (`/run/netns/NAME`, `/proc/PID/ns/net`); the current one if `None`.
     pub namespace: Option<PathBuf>,
     /// The blocks of ports and echo ids; chosen at random outside of the kernel's own if `None`.
@@ -84,12 +100,25 @@ impl Network {
     {
         let host: Arc<dyn Host> = Arc::new(parts.host);
         Self {
+            backend: Backend::Assembled,
             clock: parts.clock,
             capture: Capture::start(parts.source),
             sink: SharedSink::new(parts.sink),
             leases: Leases::new(parts.clock, Arc::clone(&host), &parts.blocks, parts.entropy),
             host,
         }
+    }
+
+    /// The same, of which this is the backend.
+    pub(crate) const fn of(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// The way in which packets are sent and captured.
+    #[must_use]
+    pub const fn backend(&self) -> Backend {
+        self.backend
     }
 
     /// The time line of all stamps.

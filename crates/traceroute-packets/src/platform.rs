@@ -1,11 +1,24 @@
-//! What differs from system to system: one implementation, chosen here.
+//! What differs from system to system: one implementation, chosen here, and what they share.
+
+#[cfg(target_os = "linux")]
+mod blocks;
+#[cfg(target_os = "linux")]
+mod connector;
+#[cfg(target_os = "linux")]
+mod errors;
+#[cfg(target_os = "linux")]
+mod sockets;
+#[cfg(unix)]
+mod unix;
 
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{Prepared, open, prepare};
+use linux as imp;
 
 #[cfg(not(target_os = "linux"))]
 mod fallback;
 #[cfg(not(target_os = "linux"))]
-pub(crate) use fallback::{Prepared, open, prepare};
+use fallback as imp;
+
+pub(crate) use imp::{Prepared, open, prepare};

@@ -31,18 +31,20 @@ impl<T> Queue<T> {
     }
 
     /// Adds what `make` makes. Where the queue is full nothing is made, and that counts as lost; where it is closed
-    /// nothing happens.
-    pub fn push(&self, make: impl FnOnce() -> T) {
+    /// nothing happens. Returns whether nothing was lost.
+    pub fn push(&self, make: impl FnOnce() -> T) -> bool {
         let mut state = self.lock();
         if state.closed {
-            return;
+            return true;
         }
-        if state.items.len() < self.capacity {
+        let fits = state.items.len() < self.capacity;
+        if fits {
             state.items.push_back(make());
             wake(state);
         } else {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+        fits
     }
 
     /// Adds an item though the queue be full, unless it is closed.
@@ -168,7 +170,7 @@ mod tests {
     #[tokio::test]
     async fn an_empty_queue_keeps_no_memory() {
         let queue = Queue::new(1000);
-        (0..1000).for_each(|item| queue.push(|| item));
+        (0..1000).for_each(|item| assert!(queue.push(|| item)));
         while queue.lock().items.len() > 1 {
             queue.pop().await;
         }

@@ -341,7 +341,8 @@ fn other_families_are_refused_behind_the_link_headers_of_bsd() {
     let (_, v4) = ip_headers().swap_remove(0);
     let good = udp(&v4, *PORTS.start(), OTHER_PORT);
     let passes = |base, header: &[u8]| {
-        capture_filter(&FilterSpec { base, ..spec() }).run(&[header, &good[..]].concat(), Ancillary::default())
+        capture_filter(&FilterSpec { base, ..spec() })
+            .run(&[header, &good[..]].concat(), Ancillary::default())
     };
     for (base, header) in BSD_LINKS {
         assert_eq!(passes(base, &header(IPV4)), OTHERS, "{base:?}");

@@ -1,27 +1,35 @@
 //! Linux: an `AF_PACKET` capture, raw sockets with the header included, routes and ports by ordinary sockets.
 
-mod blocks;
 mod capture;
 mod closing;
-mod connector;
-mod host;
+mod ephemeral;
 mod namespace;
 mod sink;
 mod sys;
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
-use socket2::Socket;
+use socket2::{Domain, Socket, Type};
 use tokio::time::Instant;
-use traceroute_core::{Operation, TracerouteError};
+use traceroute_core::{Destination, Operation, Protocol, TracerouteError};
 
+use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::filter::{Base, FilterSpec, SnapLengths, capture_filter};
-use crate::network::{Network, NetworkOptions, Parts};
+use crate::network::{Access, Network, NetworkOptions, Parts};
+
+use super::blocks;
+use super::errors::refused;
+use super::sockets::{Place, SocketHost};
+pub(super) use super::unix::{
+    CONNECTING, DESCRIPTORS_EXHAUSTED, FAMILY_NOT_SUPPORTED, HOST_DOWN, MESSAGE_TOO_LONG, descriptor_limit,
+    interface_index,
+};
+use super::unix::{raise_descriptor_limit, set_option};
 
 use self::capture::LinuxCapture;
-use self::host::LinuxHost;
 use self::namespace::Namespace;
 use self::sink::LinuxSink;
 
@@ -36,7 +44,10 @@ pub(crate) fn prepare(namespace: Option<&Path>) -> Result<Prepared, TracerouteEr
 
 /// Opens the capture and the sinks of a network namespace.
 pub(crate) async fn open(options: NetworkOptions) -> Result<Network, TracerouteError> {
-    sys::raise_descriptor_limit();
+    if options.access != Access::Usual {
+        return Err(TracerouteError::Unsupported { operation: Operation::Capture });
+    }
+    raise_descriptor_limit();
     let clock = Clock::since(Instant::now());
     let namespace = Namespace::enter(options.namespace.as_deref())?;
     let mut entropy = options.entropy.unwrap_or_else(|| Box::new(random_bits));
@@ -45,7 +56,7 @@ pub(crate) async fn open(options: NetworkOptions) -> Result<Network, TracerouteE
         None => namespace.run({
             let random = entropy();
             let first_port = options.first_port;
-            move || blocks::choose(random, first_port)
+            move || blocks::choose(random, first_port, &ephemeral::ports())
         })?,
     };
     let filter = capture_filter(&FilterSpec {
@@ -58,8 +69,8 @@ pub(crate) async fn open(options: NetworkOptions) -> Result<Network, TracerouteE
     let sink = LinuxSink::open(clock, &namespace)?;
     let mut source = LinuxCapture::open(clock, &namespace, &filter, options.prepared)?;
     source.await_stamps(&namespace, &blocks.ports).await;
-    let host = LinuxHost::new(namespace);
-    Ok(Network::assemble(Parts { clock, source, sink, host, blocks, entropy }))
+    let host = SocketHost::new(namespace, |socket| Box::new(socket));
+    Ok(Network::assemble(Parts { clock, source, sink, host, blocks, entropy }).of(Backend::PacketSocket))
 }
 
 /// Random bits of the operating system.
@@ -68,13 +79,26 @@ fn random_bits() -> u64 {
     getrandom::u64().unwrap_or_else(|_| sys::wall_clock())
 }
 
-/// What a refusal of the system means.
-fn refused(operation: Operation, error: &io::Error) -> TracerouteError {
-    match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => TracerouteError::NotPermitted { operation },
-        Some(libc::EMFILE | libc::ENFILE) => {
-            TracerouteError::DescriptorsExhausted { operation, limit: sys::descriptor_limit() }
-        }
-        errno => TracerouteError::System { operation, errno: errno.unwrap_or_default() },
+/// A socket that is routed as the probes are, which rules may go by, and sends nothing when it is connected.
+pub(super) fn routed_socket(protocol: Protocol, domain: Domain) -> io::Result<Socket> {
+    match (protocol, domain) {
+        (Protocol::Udp, _) => Socket::new(domain, Type::DGRAM, None),
+        (Protocol::Icmp, Domain::IPV4) => Socket::new(domain, Type::RAW, Some(socket2::Protocol::ICMPV4)),
+        (Protocol::Icmp, _) => Socket::new(domain, Type::RAW, Some(socket2::Protocol::ICMPV6)),
+        (Protocol::Tcp, _) => Socket::new(domain, Type::RAW, Some(socket2::Protocol::TCP)),
     }
+}
+
+/// Lets what a socket sends leave through the interface that was asked for.
+pub(super) fn leave_through(socket: &Socket, to: Destination) -> io::Result<()> {
+    match libc::c_int::try_from(to.interface) {
+        Ok(0) => Ok(()),
+        Ok(index) => set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, index),
+        Err(_) => Err(io::Error::from_raw_os_error(libc::ENODEV)),
+    }
+}
+
+/// Lets what a socket sends have this traffic class.
+pub(super) fn set_traffic_class_v6(socket: &Socket, traffic_class: u8) -> io::Result<()> {
+    socket.set_tclass_v6(traffic_class.into())
 }

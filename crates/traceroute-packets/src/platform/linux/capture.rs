@@ -18,9 +18,12 @@ use tracing::{debug, warn};
 
 use super::closing::BackgroundClose;
 use super::namespace::Namespace;
+use super::sys;
 use super::sys::Received;
-use super::{refused, sys};
 use crate::clock::{Clock, ClockPair, WallClock};
+use crate::platform::errors::refused;
+use crate::platform::sockets::Place;
+use crate::platform::unix;
 
 /// The longest packet kept whole: the filter's snap length is not above.
 const BUFFER_LEN: usize = 2048;
@@ -83,7 +86,7 @@ impl LinuxCapture {
             })?
             .map_err(|error: io::Error| refused(Operation::Capture, &error))?;
         Ok(Self {
-            socket: sys::register(socket, Interest::READABLE)
+            socket: unix::register(socket, Interest::READABLE)
                 .map_err(|error| refused(Operation::Capture, &error))?,
             clock,
             wall_clock: WallClock::new(|| read_clocks(clock)),
@@ -232,7 +235,7 @@ fn begin(socket: Socket, filter: &[SockFilter]) -> io::Result<OwnedFd> {
     socket.set_nonblocking(true)?;
     socket.attach_filter(filter)?;
     let stamps = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
-    sys::set_option(
+    unix::set_option(
         socket.as_fd(),
         libc::SOL_SOCKET,
         libc::SO_TIMESTAMPING,
@@ -245,7 +248,7 @@ fn begin(socket: Socket, filter: &[SockFilter]) -> io::Result<OwnedFd> {
 /// As large as we may make it: beyond the host's limit only with `CAP_NET_ADMIN`.
 fn enlarge_buffer(socket: &Socket) {
     let size = libc::c_int::try_from(RECEIVE_BUFFER).unwrap_or(libc::c_int::MAX);
-    let enlarged = sys::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, size)
+    let enlarged = unix::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, size)
         .or_else(|_| socket.set_recv_buffer_size(RECEIVE_BUFFER));
     if let Err(error) = enlarged {
         debug!(%error, "the capture keeps its default buffer");

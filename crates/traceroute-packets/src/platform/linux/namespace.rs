@@ -7,8 +7,10 @@ use std::thread;
 
 use traceroute_core::{Operation, TracerouteError};
 
-use super::{refused, sys};
+use super::sys;
 use crate::host::Job;
+use crate::platform::errors::refused;
+use crate::platform::sockets::Place;
 
 /// The network namespace that sockets are made in.
 #[derive(Debug)]
@@ -28,12 +30,10 @@ impl Namespace {
         spawn_inside("netns", Some(&file), Box::new(move || queue.into_iter().for_each(|job| job())))?;
         Ok(Self::Other { file, jobs })
     }
+}
 
-    /// Runs `job` inside the namespace and waits for what it returns.
-    pub(super) fn run<T: Send + 'static>(
-        &self,
-        job: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, TracerouteError> {
+impl Place for Namespace {
+    fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, TracerouteError> {
         match self {
             Self::Current => Ok(job()),
             Self::Other { jobs, .. } => {
@@ -47,8 +47,7 @@ impl Namespace {
         }
     }
 
-    /// Runs `job` on a new thread inside the namespace.
-    pub(super) fn spawn(&self, name: &str, job: Job) -> Result<(), TracerouteError> {
+    fn spawn(&self, name: &str, job: Job) -> Result<(), TracerouteError> {
         match self {
             Self::Current => spawn_inside(name, None, job),
             Self::Other { file, .. } => spawn_inside(name, Some(file), job),

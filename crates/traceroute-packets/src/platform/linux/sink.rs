@@ -9,10 +9,12 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use traceroute_core::{Destination, Operation, Sink, Stamp, TracerouteError};
 
-use super::host::zone;
 use super::namespace::Namespace;
-use super::{refused, sys};
+use super::sys;
 use crate::clock::Clock;
+use crate::platform::errors::{not_sent, refused};
+use crate::platform::sockets::{Place, zone};
+use crate::platform::unix;
 
 /// Raw sockets of a network namespace.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ impl LinuxSink {
     pub(super) fn open(clock: Clock, namespace: &Namespace) -> Result<Self, TracerouteError> {
         let open = |domain| {
             let socket = namespace.run(move || open_socket(domain))?;
-            let socket = socket.and_then(|socket| sys::register(socket, Interest::WRITABLE));
+            let socket = socket.and_then(|socket| unix::register(socket, Interest::WRITABLE));
             socket.map(Some).or_else(|error| match error.raw_os_error() {
                 Some(libc::EAFNOSUPPORT) => Ok(None),
                 _ => Err(refused(Operation::OpenRawSocket, &error)),
@@ -82,21 +84,10 @@ fn open_socket(domain: Domain) -> io::Result<OwnedFd> {
     socket.set_nonblocking(true)?;
     // What the kernel has learnt of the path's MTU must not keep a longer probe from the router that says so (ip(7)).
     if domain == Domain::IPV6 {
-        sys::set_option(socket.as_fd(), libc::SOL_IPV6, libc::IPV6_HDRINCL, 1)?;
-        sys::set_option(socket.as_fd(), libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
+        unix::set_option(socket.as_fd(), libc::SOL_IPV6, libc::IPV6_HDRINCL, 1)?;
+        unix::set_option(socket.as_fd(), libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
     } else {
-        sys::set_option(socket.as_fd(), libc::SOL_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
+        unix::set_option(socket.as_fd(), libc::SOL_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
     }
     Ok(socket.into())
-}
-
-fn not_sent(error: &io::Error, target: IpAddr, size: usize) -> TracerouteError {
-    match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => TracerouteError::SendRejected { target },
-        Some(libc::ENETUNREACH | libc::ENETDOWN) => TracerouteError::NetworkUnreachable { target },
-        Some(libc::EHOSTUNREACH | libc::EHOSTDOWN) => TracerouteError::HostUnreachable { target },
-        Some(libc::EMSGSIZE) => TracerouteError::MessageTooLong { target, size },
-        Some(libc::EADDRNOTAVAIL) => TracerouteError::NoSourceAddress { target },
-        _ => refused(Operation::SendProbe, error),
-    }
 }

@@ -1,21 +1,14 @@
 //! The system calls that neither the standard library nor `socket2` wraps.
 
-use std::ffi::CString;
 use std::io;
-use std::mem::{MaybeUninit, size_of};
+use std::mem::MaybeUninit;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use socket2::SockAddr;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use traceroute_core::Destination;
 
-/// Makes a non-blocking descriptor known to the runtime.
-pub(super) fn register(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an OwnedFd keeps its descriptor open, and names the same one, until it is dropped.
-    Ok(unsafe { AsyncFd::register_with_interest(descriptor, interest) }?)
-}
+use crate::platform::unix::{check, socklen};
 
 /// Nanoseconds since the Unix epoch.
 pub(super) fn wall_clock() -> u64 {
@@ -32,20 +25,6 @@ fn clock(id: libc::clockid_t) -> libc::timespec {
 fn nanoseconds(time: &libc::timespec) -> u64 {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     seconds.wrapping_mul(1_000_000_000).wrapping_add(u64::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-/// Sets an integer socket option.
-pub(super) fn set_option(
-    socket: BorrowedFd<'_>,
-    level: libc::c_int,
-    name: libc::c_int,
-    value: libc::c_int,
-) -> io::Result<()> {
-    // SAFETY: the option is passed as a pointer to a live integer and its size.
-    let result = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), socklen::<libc::c_int>())
-    };
-    check(result)
 }
 
 /// How many packets a packet socket has dropped since the last call.
@@ -221,51 +200,6 @@ pub(super) fn pass(through: BorrowedFd<'_>, descriptors: [BorrowedFd<'_>; 2]) ->
 pub(super) fn enter_network_namespace(file: impl AsFd) -> io::Result<()> {
     // SAFETY: the descriptor is open; the call has no effect on memory.
     check(unsafe { libc::setns(file.as_fd().as_raw_fd(), libc::CLONE_NEWNET) })
-}
-
-/// The index of the interface with this name or index; `None` if there is none.
-pub(super) fn interface_index(zone: &str) -> Option<u32> {
-    if let Ok(index) = zone.parse() {
-        let mut name = [0; libc::IF_NAMESIZE];
-        // SAFETY: the buffer is as long as the longest name with its terminator.
-        let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
-        return (!found.is_null()).then_some(index);
-    }
-    let name = CString::new(zone).ok()?;
-    // SAFETY: the name is a C string that lives through the call.
-    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-    Some(index).filter(|index| *index != 0)
-}
-
-/// The number of descriptors this process may have open.
-pub(super) fn descriptor_limit() -> u64 {
-    limits().map_or(0, |limits| limits.rlim_cur)
-}
-
-/// Lets this process open as many descriptors as it may allow itself.
-pub(super) fn raise_descriptor_limit() {
-    if let Some(mut limits) = limits()
-        && limits.rlim_cur < limits.rlim_max
-    {
-        limits.rlim_cur = limits.rlim_max;
-        // SAFETY: the pointer is to a live rlimit. Where it fails the old limit stays.
-        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) };
-    }
-}
-
-fn limits() -> Option<libc::rlimit> {
-    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the pointer is to a live rlimit.
-    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits) };
-    (result == 0).then_some(limits)
-}
-
-fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-fn socklen<T>() -> libc::socklen_t {
-    libc::socklen_t::try_from(size_of::<T>()).unwrap_or(libc::socklen_t::MAX)
 }
 
 fn family(family: libc::c_int) -> libc::sa_family_t {

@@ -1,38 +1,28 @@
 //! The blocks of ports and echo ids of a process.
 
-use std::fs;
 use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 
 use crate::lease::Blocks;
 
-/// The kernel takes ports for sockets that do not ask for one from this range.
-const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
-const EPHEMERAL_DEFAULT: RangeInclusive<u16> = 32_768..=60_999;
 /// As many ports, and so as many runs toward one target at one time, where there is room for them.
 const LEN: u16 = 4096;
 const FIRST_UNPRIVILEGED: u16 = 1024;
 
-/// Ports from the first one asked for on, or outside of the range that the kernel hands out; and echo ids anywhere, so that
-/// `ping` and other processes rarely meet them.
-pub(super) fn choose(random: u64, first_port: Option<NonZeroU16>) -> Blocks {
-    let ephemeral = fs::read_to_string(EPHEMERAL).ok().and_then(|text| parse(&text));
+/// Ports from the first one asked for on, or outside of the range from which the system takes ports for sockets that do not ask
+/// for one; and echo ids anywhere, so that `ping` and other processes rarely meet them.
+pub(super) fn choose(random: u64, first_port: Option<NonZeroU16>, ephemeral: &RangeInclusive<u16>) -> Blocks {
     let [a, b, ..] = random.to_ne_bytes();
     let first_id = u16::from_ne_bytes([a, b]).min(u16::MAX - LEN);
     Blocks {
         ports: match first_port.map(NonZeroU16::get) {
             Some(first) => first..=first.saturating_add(LEN - 1),
-            None => outside(&ephemeral.unwrap_or(EPHEMERAL_DEFAULT)),
+            None => outside(ephemeral),
         },
         // 0 is what some translators treat as "no id".
         echo_ids: first_id.max(1)..=first_id + LEN,
         in_order: first_port.is_some(),
     }
-}
-
-fn parse(text: &str) -> Option<RangeInclusive<u16>> {
-    let mut numbers = text.split_whitespace().map(str::parse);
-    Some(numbers.next()?.ok()?..=numbers.next()?.ok()?)
 }
 
 /// The block above the range, where services are rare; below it if there is more room; and within it if it leaves
@@ -55,9 +45,12 @@ fn outside(ephemeral: &RangeInclusive<u16>) -> RangeInclusive<u16> {
 mod tests {
     use super::*;
 
+    const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
+
     #[test]
     fn the_block_lies_outside_of_the_kernels_range_where_it_can() {
-        assert_eq!(outside(&EPHEMERAL_DEFAULT), 61_000..=65_095);
+        assert_eq!(outside(&(32_768..=60_999)), 61_000..=65_095);
+        assert_eq!(outside(&(49_152..=65_535)), 45_056..=49_151);
         assert_eq!(outside(&(10_000..=65_535)), 5_904..=9_999);
         assert_eq!(outside(&(1_024..=65_535)), 61_440..=65_535, "no room: inside of it");
         assert_eq!(outside(&(1_024..=64_999)), 65_000..=65_535, "a small block is better than one inside");
@@ -66,21 +59,15 @@ mod tests {
 
     #[test]
     fn a_first_port_is_the_first() {
-        let ports = |first| choose(0, NonZeroU16::new(first)).ports;
+        let ports = |first| choose(0, NonZeroU16::new(first), &EPHEMERAL).ports;
         assert_eq!((ports(33_000), ports(65_000), ports(1)), (33_000..=37_095, 65_000..=65_535, 1..=4096));
     }
 
     #[test]
     fn echo_ids_never_wrap_and_are_never_zero() {
         for random in [0, 1, u64::MAX, 0xf000_f000_f000_f000] {
-            let ids = choose(random, None).echo_ids;
+            let ids = choose(random, None, &EPHEMERAL).echo_ids;
             assert!(*ids.start() > 0 && ids.end() > ids.start());
         }
-    }
-
-    #[test]
-    fn the_kernels_range_is_read() {
-        assert_eq!(parse("32768\t60999\n"), Some(32_768..=60_999));
-        assert_eq!(parse("32768"), None);
     }
 }

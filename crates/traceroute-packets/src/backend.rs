@@ -1,0 +1,225 @@
+//! The ways to send probes and to see their answers, and what each of them can do.
+//!
+//! The table of `docs/platforms.md` says the same to people; a test compares the two.
+
+use std::net::IpAddr;
+
+use traceroute_core::{StampSource, TracerouteError};
+
+/// A way to send probes and to see their answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Backend {
+    /// Linux: a packet socket and raw sockets (`CAP_NET_RAW`).
+    PacketSocket,
+    /// macOS: BPF devices and raw sockets (root).
+    Bpf,
+    /// Windows: raw sockets (Administrators).
+    RawSockets,
+    /// Windows: the network driver of the Datadog Agent.
+    Driver,
+    /// Windows: the system's own echo requests, which everybody may send.
+    EchoRequests,
+    /// Windows: connections with a limited TTL, whose ICMP errors the system tells to everybody.
+    Connections,
+    /// A network that was [assembled](crate::Network::assemble), a simulated one for example.
+    Assembled,
+}
+
+/// What a [`Backend`] can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// UDP probes.
+    pub udp: Families,
+    /// ICMP probes.
+    pub icmp: Families,
+    /// TCP SYN probes.
+    pub syn: Families,
+    /// TCP SACK probes.
+    pub sack: Families,
+    /// Who stamps answers.
+    pub receive_stamps: StampSource,
+    /// Who stamps probes.
+    pub send_stamps: StampSource,
+    /// Whether all probes of a run are one flow to load balancers that hash what RFC 2992 and RFC 6438 name.
+    pub one_flow: bool,
+    /// Whether answers show what their senders add and what has become of the probe on its way: MPLS labels (RFC 4950),
+    /// interfaces (RFC 5837), translated addresses, the TTL that was left.
+    pub quotes: bool,
+    /// Whether a datagram that a UDP target answers with is seen.
+    pub udp_answers: bool,
+}
+
+/// The families of addresses that something works with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Families {
+    /// None.
+    Neither,
+    /// IPv4.
+    V4,
+    /// IPv4 and IPv6.
+    Both,
+}
+
+impl Families {
+    const fn include(self, address: IpAddr) -> bool {
+        match self {
+            Self::Neither => false,
+            Self::V4 => address.is_ipv4(),
+            Self::Both => true,
+        }
+    }
+}
+
+/// A method of probing, of which a backend may know some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Technique {
+    /// UDP datagrams.
+    Udp,
+    /// Echo requests.
+    Icmp,
+    /// TCP SYN segments.
+    Syn,
+    /// TCP segments in a connection.
+    Sack,
+}
+
+impl Technique {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Icmp => "ICMP",
+            Self::Syn => "TCP SYN",
+            Self::Sack => "TCP SACK",
+        }
+    }
+}
+
+impl Backend {
+    /// All that belong to a system.
+    pub const ALL: [Self; 6] = [
+        Self::PacketSocket,
+        Self::Bpf,
+        Self::RawSockets,
+        Self::Driver,
+        Self::EchoRequests,
+        Self::Connections,
+    ];
+
+    /// What it is, for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PacketSocket => "Linux",
+            Self::Bpf => "macOS",
+            Self::RawSockets => "Windows, raw sockets",
+            Self::Driver => "Windows, driver",
+            Self::EchoRequests => "Windows, no privileges",
+            Self::Connections => "Windows, syn_socket",
+            Self::Assembled => "assembled network",
+        }
+    }
+
+    /// What it can do.
+    #[must_use]
+    pub const fn capabilities(self) -> Capabilities {
+        const ALL: Capabilities = Capabilities {
+            udp: Families::Both,
+            icmp: Families::Both,
+            syn: Families::Both,
+            sack: Families::Both,
+            receive_stamps: StampSource::Kernel,
+            send_stamps: StampSource::Kernel,
+            one_flow: true,
+            quotes: true,
+            udp_answers: true,
+        };
+        const NOTHING: Capabilities = Capabilities {
+            udp: Families::Neither,
+            icmp: Families::Neither,
+            syn: Families::Neither,
+            sack: Families::Neither,
+            receive_stamps: StampSource::User,
+            send_stamps: StampSource::User,
+            one_flow: false,
+            quotes: false,
+            udp_answers: false,
+        };
+        match self {
+            Self::PacketSocket | Self::Bpf | Self::Assembled => ALL,
+            Self::RawSockets => Capabilities {
+                udp: Families::V4,
+                icmp: Families::V4,
+                syn: Families::V4,
+                one_flow: true,
+                quotes: true,
+                udp_answers: true,
+                ..NOTHING
+            },
+            Self::Driver => Capabilities { send_stamps: StampSource::User, udp_answers: false, ..ALL },
+            Self::EchoRequests => Capabilities { icmp: Families::Both, ..NOTHING },
+            Self::Connections => Capabilities { syn: Families::V4, one_flow: true, ..NOTHING },
+        }
+    }
+
+    /// Whether a technique works toward an address; an error that says what does instead if it does not.
+    pub fn check(self, technique: Technique, target: IpAddr) -> Result<(), TracerouteError> {
+        let Capabilities { udp, icmp, syn, sack, .. } = self.capabilities();
+        let families = match technique {
+            Technique::Udp => udp,
+            Technique::Icmp => icmp,
+            Technique::Syn => syn,
+            Technique::Sack => sack,
+        };
+        if families.include(target) {
+            return Ok(());
+        }
+        let family = if target.is_ipv4() { "IPv4" } else { "IPv6" };
+        Err(TracerouteError::NotCapable { technique: technique.name(), family, remedy: self.remedy() })
+    }
+
+    /// What to do where something is not possible.
+    const fn remedy(self) -> &'static str {
+        match self {
+            Self::RawSockets => {
+                "the raw sockets of Windows know UDP, ICMP and TCP SYN over IPv4; for all else use \
+                 --windows-driver, which needs the network driver of the Datadog Agent"
+            }
+            Self::EchoRequests => {
+                "without privileges Windows lets a program send echo requests only: use --protocol icmp, or \
+                 --protocol tcp --tcp-method syn_socket, or run as Administrator, or use --windows-driver"
+            }
+            Self::Connections => "syn_socket knows TCP over IPv4: use another method for all else",
+            Self::Driver | Self::PacketSocket | Self::Bpf | Self::Assembled => "use another method",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_possible_is_an_error_that_says_what_is() {
+        let v4: IpAddr = [192, 0, 2, 1].into();
+        let v6: IpAddr = "2001:db8::1".parse().expect("an address");
+        for backend in Backend::ALL {
+            let works = |technique, to| backend.check(technique, to).is_ok();
+            let Capabilities { udp, sack, .. } = backend.capabilities();
+            assert_eq!(
+                (works(Technique::Udp, v4), works(Technique::Udp, v6)),
+                match udp {
+                    Families::Neither => (false, false),
+                    Families::V4 => (true, false),
+                    Families::Both => (true, true),
+                }
+            );
+            assert_eq!(works(Technique::Sack, v4), sack != Families::Neither, "{backend:?}");
+        }
+        let error =
+            Backend::EchoRequests.check(Technique::Udp, v4).expect_err("echo requests only").to_string();
+        assert!(error.contains("UDP over IPv4") && error.contains("--protocol icmp"), "{error}");
+        let error = Backend::RawSockets.check(Technique::Icmp, v6).expect_err("no IPv6").to_string();
+        assert!(error.contains("ICMP over IPv6") && error.contains("--windows-driver"), "{error}");
+    }
+}

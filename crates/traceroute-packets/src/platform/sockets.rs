@@ -1,0 +1,175 @@
+//! Routes and ports, by ordinary sockets.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+
+use socket2::{Domain, Socket, Type};
+use traceroute_core::{Destination, Operation, Protocol, TracerouteError};
+
+use super::connector::SocketConnector;
+use super::errors::{no_route, refused};
+use super::imp;
+use crate::host::{Connector, Host, Job, PortHold};
+
+/// The least receive buffer that systems give: what arrives at a held port is read from the capture.
+const RECEIVE_BUFFER: usize = 1;
+
+/// Where sockets are made.
+pub(super) trait Place: Send + Sync {
+    /// Runs `job` there and waits for what it returns. It does not block.
+    fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, TracerouteError>;
+
+    /// Runs a job that may block there, on a thread of its own.
+    fn spawn(&self, name: &str, job: Job) -> Result<(), TracerouteError>;
+}
+
+/// The routes and ports that sockets in a place get.
+#[derive(Debug)]
+pub(super) struct SocketHost<P> {
+    place: P,
+    /// Keeps the port of a run's probes by the socket that has it.
+    keep: fn(Socket) -> PortHold,
+}
+
+impl<P: Place> SocketHost<P> {
+    pub(super) const fn new(place: P, keep: fn(Socket) -> PortHold) -> Self {
+        Self { place, keep }
+    }
+
+    /// A socket with this port of `source`; `None` if somebody else has it.
+    fn bind(
+        &self,
+        kind: Type,
+        source: IpAddr,
+        to: Destination,
+        port: u16,
+    ) -> Result<Option<Socket>, TracerouteError> {
+        match self.place.run(move || bind(kind, source, port, to))? {
+            Ok(socket) => Ok(Some(socket)),
+            Err(error) => match error.kind() {
+                ErrorKind::AddrInUse => Ok(None),
+                ErrorKind::AddrNotAvailable => {
+                    Err(TracerouteError::SourceAddressGone { source_address: source, target: to.address })
+                }
+                _ => Err(refused(Operation::ReservePort, &error)),
+            },
+        }
+    }
+}
+
+impl<P: Place> Host for SocketHost<P> {
+    fn source_address(
+        &self,
+        protocol: Protocol,
+        to: Destination,
+        port: u16,
+    ) -> Result<IpAddr, TracerouteError> {
+        self.place.run(move || {
+            route(protocol, to, port, false).map_err(|error| {
+                if error.kind() == ErrorKind::PermissionDenied && route(protocol, to, port, true).is_ok() {
+                    return TracerouteError::Broadcast { target: to.address };
+                }
+                no_route(&error, to)
+            })
+        })?
+    }
+
+    fn interface_index(&self, zone: &str) -> Result<Option<u32>, TracerouteError> {
+        let zone = zone.to_owned();
+        self.place.run(move || imp::interface_index(&zone))
+    }
+
+    fn spawn(&self, job: Job) -> Result<(), TracerouteError> {
+        self.place.spawn("blocking", job)
+    }
+
+    fn inside(&self, job: Job) -> Result<(), TracerouteError> {
+        self.place.run(job)
+    }
+
+    fn hold_port(
+        &self,
+        protocol: Protocol,
+        source: IpAddr,
+        to: Destination,
+        port: u16,
+    ) -> Result<Option<PortHold>, TracerouteError> {
+        let kind = match protocol {
+            Protocol::Udp => Type::DGRAM,
+            // Bound, but not listening: the kernel resets what the target half opens.
+            Protocol::Tcp => Type::STREAM,
+            // Echo ids are no ports.
+            Protocol::Icmp => return Ok(Some(Box::new(()))),
+        };
+        let socket = self.bind(kind, source, to, port)?;
+        Ok(socket.map(self.keep))
+    }
+
+    fn open_connector(
+        &self,
+        source: IpAddr,
+        to: Destination,
+        port: u16,
+    ) -> Result<Option<Box<dyn Connector>>, TracerouteError> {
+        let socket = self.bind(Type::STREAM, source, to, port)?;
+        Ok(socket.map(|socket| -> Box<dyn Connector> { Box::new(SocketConnector::new(socket)) }))
+    }
+}
+
+/// The address that the kernel would send from, to a broadcast address too if asked for: what a connected socket of the
+/// protocol is bound to, since routing rules may go by protocol and port. Nothing is sent.
+fn route(protocol: Protocol, to: Destination, port: u16, broadcast: bool) -> io::Result<IpAddr> {
+    let address = socket_address(to.address, port, zone(to));
+    let socket = imp::routed_socket(protocol, Domain::for_address(address))?;
+    socket.set_broadcast(broadcast)?;
+    imp::leave_through(&socket, to)?;
+    if let Some(source) = to.source {
+        socket.bind(&socket_address(source, 0, to.interface).into())?;
+    }
+    socket.connect(&address.into())?;
+    if let Some(source) = to.source
+        && is_broadcast(source)?
+    {
+        return Err(ErrorKind::AddrNotAvailable.into());
+    }
+    let local = socket.local_addr()?.as_socket();
+    local.map(|local| local.ip()).ok_or_else(|| ErrorKind::AddrNotAvailable.into())
+}
+
+/// Whether an address is that of all hosts of a network, which the kernel lets sockets be bound to, but not connect to unless
+/// they say that they mean it (`ip4_datagram_connect`, net/ipv4/datagram.c).
+fn is_broadcast(address: IpAddr) -> io::Result<bool> {
+    if address.is_ipv6() {
+        return Ok(false);
+    }
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    let connected = socket.connect(&socket_address(address, 9, 0).into());
+    Ok(connected.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied))
+}
+
+fn bind(kind: Type, source: IpAddr, port: u16, to: Destination) -> io::Result<Socket> {
+    let address = socket_address(source, port, to.interface);
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, kind, None)?;
+    if domain == Domain::IPV6 {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// The zone that an IPv6 address needs: only a link-local one may have one.
+pub(super) fn zone(to: Destination) -> u32 {
+    match to.address {
+        IpAddr::V6(address) if address.is_unicast_link_local() => to.interface,
+        _ => 0,
+    }
+}
+
+pub(super) fn socket_address(address: IpAddr, port: u16, scope_id: u32) -> SocketAddr {
+    match address {
+        IpAddr::V4(address) => (address, port).into(),
+        IpAddr::V6(address) => SocketAddrV6::new(address, port, 0, scope_id).into(),
+    }
+}
