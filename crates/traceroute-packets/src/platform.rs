@@ -16,6 +16,10 @@ mod linux;
 #[cfg(target_os = "linux")]
 use linux as imp;
 
+// What needs no kernel is tested on every system.
+#[cfg(any(windows, test))]
+mod windows;
+
 #[cfg(not(target_os = "linux"))]
 mod fallback;
 #[cfg(not(target_os = "linux"))]

@@ -307,8 +307,11 @@ fn model(packet: &[u8], ancillary: Ancillary) -> Option<u32> {
     }
 }
 
+/// The link header before an IP header, by the `EtherType` of that.
+type LinkHeader = fn(u16) -> Vec<u8>;
+
 /// A link of BSD: the filter's base, and what stands before an IP header there.
-const BSD_LINKS: [(Base, fn(u16) -> Vec<u8>); 3] = [
+const BSD_LINKS: [(Base, LinkHeader); 3] = [
     (Base::Ethernet, |ethertype| [&[0x45; 12][..], &ethertype.to_be_bytes()].concat()),
     (Base::Loopback, |ethertype| if ethertype == IPV4 { vec![2, 0, 0, 0] } else { vec![30, 0, 0, 0] }),
     (Base::Raw, |_| Vec::new()),
