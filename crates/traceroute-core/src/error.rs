@@ -241,6 +241,16 @@ pub enum TracerouteError {
         /// What to do instead.
         remedy: &'static str,
     },
+    /// The network driver of the Datadog Agent cannot be used.
+    #[error("the Windows network driver (ddnpm) cannot be used: {step} failed with error {errno}: {remedy}")]
+    DriverUnavailable {
+        /// What was tried.
+        step: &'static str,
+        /// The number that the system gave.
+        errno: i32,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// All capture devices are taken.
     #[error(
         "all {count} BPF devices (/dev/bpf0 and so on) are in use by other programs: end one of them, as a packet \
@@ -286,7 +296,9 @@ impl TracerouteError {
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::NotPermitted { .. } | Self::SendRejected { .. } => ErrorCode::Denied,
+            Self::NotPermitted { .. } | Self::SendRejected { .. } | Self::DriverUnavailable { .. } => {
+                ErrorCode::Denied
+            }
             Self::NetworkUnreachable { .. }
             | Self::NoSourceAddress { .. }
             | Self::SourceAddressGone { .. } => ErrorCode::NetUnreach,

@@ -156,7 +156,12 @@ impl Backend {
                 udp_answers: true,
                 ..NOTHING
             },
-            Self::Driver => Capabilities { send_stamps: StampSource::User, udp_answers: false, ..ALL },
+            Self::Driver => Capabilities {
+                receive_stamps: StampSource::User,
+                send_stamps: StampSource::User,
+                udp_answers: false,
+                ..ALL
+            },
             Self::EchoRequests => Capabilities { icmp: Families::Both, ..NOTHING },
             Self::Connections => Capabilities { syn: Families::V4, one_flow: true, ..NOTHING },
         }

@@ -1,12 +1,12 @@
 //! What differs from system to system: one implementation, chosen here, and what they share.
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 mod blocks;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 mod connector;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 mod errors;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 mod sockets;
 #[cfg(unix)]
 mod unix;
@@ -19,10 +19,12 @@ use linux as imp;
 // What needs no kernel is tested on every system.
 #[cfg(any(windows, test))]
 mod windows;
+#[cfg(windows)]
+use windows as imp;
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 mod fallback;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 use fallback as imp;
 
 pub(crate) use imp::{Prepared, open, prepare};

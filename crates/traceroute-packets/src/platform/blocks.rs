@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::lease::Blocks;
 
@@ -39,6 +40,15 @@ fn outside(ephemeral: &RangeInclusive<u16>) -> RangeInclusive<u16> {
     } else {
         u16::MAX - LEN + 1..=u16::MAX
     }
+}
+
+/// Random bits of the operating system.
+pub(super) fn random_bits() -> u64 {
+    // Without the system's generator (none known) the clock still differs from run to run.
+    getrandom::u64().unwrap_or_else(|_| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(now.as_nanos()).unwrap_or_default()
+    })
 }
 
 #[cfg(test)]

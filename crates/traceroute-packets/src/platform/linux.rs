@@ -50,7 +50,7 @@ pub(crate) async fn open(options: NetworkOptions) -> Result<Network, TracerouteE
     raise_descriptor_limit();
     let clock = Clock::since(Instant::now());
     let namespace = Namespace::enter(options.namespace.as_deref())?;
-    let mut entropy = options.entropy.unwrap_or_else(|| Box::new(random_bits));
+    let mut entropy = options.entropy.unwrap_or_else(|| Box::new(blocks::random_bits));
     let blocks = match options.blocks {
         Some(blocks) => blocks,
         None => namespace.run({
@@ -71,12 +71,6 @@ pub(crate) async fn open(options: NetworkOptions) -> Result<Network, TracerouteE
     source.await_stamps(&namespace, &blocks.ports).await;
     let host = SocketHost::new(namespace, |socket| Box::new(socket));
     Ok(Network::assemble(Parts { clock, source, sink, host, blocks, entropy }).of(Backend::PacketSocket))
-}
-
-/// Random bits of the operating system.
-fn random_bits() -> u64 {
-    // Without the system's generator (none known) the clock still differs from run to run.
-    getrandom::u64().unwrap_or_else(|_| sys::wall_clock())
 }
 
 /// A socket that is routed as the probes are, which rules may go by, and sends nothing when it is connected.

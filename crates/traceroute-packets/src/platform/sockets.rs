@@ -23,6 +23,23 @@ pub(super) trait Place: Send + Sync {
     fn spawn(&self, name: &str, job: Job) -> Result<(), TracerouteError>;
 }
 
+/// The only place there is, on systems without network namespaces.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug)]
+pub(super) struct Here;
+
+#[cfg(not(target_os = "linux"))]
+impl Place for Here {
+    fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, TracerouteError> {
+        Ok(job())
+    }
+
+    fn spawn(&self, name: &str, job: Job) -> Result<(), TracerouteError> {
+        let thread = std::thread::Builder::new().name(name.into()).spawn(job);
+        thread.map(drop).map_err(|error| refused(Operation::StartThread, &error))
+    }
+}
+
 /// The routes and ports that sockets in a place get.
 #[derive(Debug)]
 pub(super) struct SocketHost<P> {

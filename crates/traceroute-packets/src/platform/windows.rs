@@ -4,3 +4,24 @@ mod answers;
 mod conclusion;
 mod driver;
 mod icmp_status;
+
+#[cfg(windows)]
+mod connect;
+#[cfg(windows)]
+mod echo;
+#[cfg(windows)]
+mod open;
+#[cfg(windows)]
+mod raw;
+#[cfg(windows)]
+mod reader;
+#[cfg(windows)]
+mod sys;
+
+#[cfg(windows)]
+pub(super) use open::{
+    CONNECTING, DESCRIPTORS_EXHAUSTED, FAMILY_NOT_SUPPORTED, HOST_DOWN, MESSAGE_TOO_LONG, descriptor_limit,
+    interface_index, leave_through, routed_socket, set_traffic_class_v6,
+};
+#[cfg(windows)]
+pub(crate) use open::{Prepared, open, prepare};

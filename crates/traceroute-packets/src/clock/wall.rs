@@ -1,0 +1,169 @@
+//! Wall-clock stamps on the time line.
+
+use std::time::Duration;
+
+use traceroute_core::Timestamp;
+
+/// A reading of both clocks at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClockPair {
+    /// Nanoseconds since the Unix epoch.
+    pub(crate) wall: u64,
+    /// The time line just before the wall clock was read.
+    pub(crate) before: Timestamp,
+    /// The time line just after.
+    pub(crate) after: Timestamp,
+}
+
+/// Converts the kernel's wall-clock stamps to the time line.
+///
+/// The kernel slews both clocks alike, so their difference changes only when somebody sets the wall clock. It is
+/// therefore taken once and kept, which makes the difference of two converted stamps exact; every reading checks it.
+/// The packets that waited to be read while a step went unnoticed lose their kernel stamps, because nobody knows on
+/// which side of the step they were taken.
+#[derive(Debug)]
+pub(crate) struct WallClock {
+    /// What to add to the time line to get the wall clock; modulo 2^64.
+    offset: u64,
+    /// When the last step was noticed. Stamps that seem to be older may be of the time before it.
+    stepped: Timestamp,
+}
+
+/// Two readings of an unchanged offset differ by less: each is off by half the time between `before` and `after`, and
+/// readings that were interrupted for longer prove nothing.
+const STEP: Duration = Duration::from_micros(50);
+
+/// How many readings the first one is chosen from: a process seldom loses its core in all of them.
+const READINGS: usize = 32;
+
+impl ClockPair {
+    /// How long the reading took, within which the wall clock was read.
+    const fn took(&self) -> Duration {
+        self.after.saturating_since(self.before)
+    }
+}
+
+impl WallClock {
+    /// Starts from the first reading that was not interrupted: any other would look like a step to the next one, and cost the
+    /// first packets their stamps.
+    pub(crate) fn new(mut read: impl FnMut() -> ClockPair) -> Self {
+        let mut best = read();
+        for _ in 1..READINGS {
+            if best.took() <= STEP {
+                break;
+            }
+            let next = read();
+            if next.took() < best.took() {
+                best = next;
+            }
+        }
+        Self { offset: best.wall.wrapping_sub(best.before.as_nanos()), stepped: Timestamp::ZERO }
+    }
+
+    /// A kernel stamp on the time line; `None` if it cannot be trusted. `now` is read after the packet.
+    pub(crate) fn convert(&mut self, wall: u64, now: ClockPair) -> Option<Timestamp> {
+        let earliest = now.wall.wrapping_sub(now.after.as_nanos());
+        let latest = now.wall.wrapping_sub(now.before.as_nanos());
+        // The true offset lies between the two; compare as signed distances from the one in use.
+        let below = earliest.wrapping_sub(self.offset).cast_signed();
+        let above = latest.wrapping_sub(self.offset).cast_signed();
+        let step = i64::try_from(STEP.as_nanos()).unwrap_or(i64::MAX);
+        if below > step || above < -step {
+            self.offset = latest;
+            self.stepped = now.after;
+        }
+        let at = Timestamp::from_nanos(wall.wrapping_sub(self.offset));
+        (self.stepped..=now.after + STEP).contains(&at).then_some(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EPOCH: u64 = 1_790_000_000_000_000_000;
+
+    /// Both clocks read at `at` nanoseconds on the time line, `taking` nanoseconds, the wall clock `ahead` of the
+    /// epoch.
+    fn pair(at: u64, taking: u64, ahead: i64) -> ClockPair {
+        ClockPair {
+            wall: EPOCH.wrapping_add_signed(ahead) + at,
+            before: Timestamp::from_nanos(at),
+            after: Timestamp::from_nanos(at + taking),
+        }
+    }
+
+    #[test]
+    fn differences_are_exact_whatever_the_readings_jitter() {
+        let mut clock = WallClock::new(|| pair(1_000, 40, 0));
+        let first = clock.convert(EPOCH + 2_000, pair(5_000, 90, 0)).expect("steady");
+        let second = clock.convert(EPOCH + 2_777, pair(9_000, 20_000, 0)).expect("steady");
+        assert_eq!(second.saturating_since(first), Duration::from_nanos(777));
+    }
+
+    #[test]
+    fn a_step_costs_one_packet_its_stamp() {
+        for step in [3_600_000_000_000, -3_600_000_000_000, 1_000_000, -1_000_000] {
+            let mut clock = WallClock::new(|| pair(0, 50, 0));
+            let sent = clock.convert(EPOCH + 1_000, pair(2_000, 50, 0)).expect("before the step");
+            assert_eq!(clock.convert(EPOCH + 5_000, pair(10_000, 50, step)), None, "ambiguous");
+            let stamp = EPOCH.wrapping_add_signed(step) + 12_000;
+            let answered = clock.convert(stamp, pair(13_000, 50, step)).expect("after the step");
+            assert_eq!(answered.saturating_since(sent), Duration::from_micros(11), "and it is still true");
+        }
+    }
+
+    #[test]
+    fn packets_that_waited_through_a_step_lose_their_stamps() {
+        const MINUTE: u64 = 60_000_000_000;
+        const MS: u64 = 1_000_000;
+        for step in [10_000_000_000, -10_000_000_000, 2_000_000, -2_000_000] {
+            let mut clock = WallClock::new(|| pair(0, 50, 0));
+            // Three packets are stamped, then the clock is set, then all are read.
+            for number in 1..=3 {
+                let read = pair(MINUTE + (20 + number) * MS, 50, step);
+                assert_eq!(
+                    clock.convert(EPOCH + MINUTE + number * MS, read),
+                    None,
+                    "{step}: packet {number}"
+                );
+            }
+            let stamp = EPOCH.wrapping_add_signed(step) + MINUTE + 30 * MS;
+            let after = clock.convert(stamp, pair(MINUTE + 31 * MS, 50, step));
+            assert_eq!(after, Some(Timestamp::from_nanos(MINUTE + 30 * MS)));
+        }
+    }
+
+    #[test]
+    fn an_interrupted_reading_is_no_step() {
+        let mut clock = WallClock::new(|| pair(0, 50, 0));
+        // Ten milliseconds passed between reading the one clock and the other.
+        let late = ClockPair { wall: EPOCH + 10_000_000, ..pair(0, 10_000_100, 0) };
+        assert!(clock.convert(EPOCH + 5_000, late).is_some());
+    }
+
+    #[test]
+    fn an_interrupted_first_reading_is_taken_again() {
+        let late = |at| ClockPair { wall: EPOCH + at + 10_000_000, ..pair(at, 10_000_100, 0) };
+        let readings = [late(0), pair(20_000_000, 50, 0)];
+        let mut clock = WallClock::new({
+            let mut readings = readings.into_iter();
+            move || readings.next().expect("the second is good enough")
+        });
+        let stamp = clock.convert(EPOCH + 21_000_000, pair(22_000_000, 50, 0));
+        assert_eq!(stamp, Some(Timestamp::from_nanos(21_000_000)));
+        // Where all are, the best is as good as it gets.
+        let mut read = 0;
+        WallClock::new(|| {
+            read += 1;
+            late(read)
+        });
+        assert_eq!(read, u64::try_from(READINGS).expect("a few"));
+    }
+
+    #[test]
+    fn a_stamp_from_the_future_is_not_believed() {
+        let mut clock = WallClock::new(|| pair(0, 50, 0));
+        assert_eq!(clock.convert(EPOCH + 1_000_000_000, pair(2_000, 50, 0)), None);
+    }
+}

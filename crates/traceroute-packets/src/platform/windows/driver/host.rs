@@ -1,0 +1,103 @@
+//! Ports and connections whose segments the driver captures.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use traceroute_core::{Destination, Operation, Protocol, TracerouteError};
+
+use super::io::{Driver, Flow};
+use crate::host::{ConnectError, Connecting, Connector, Host, Job, PortHold};
+use crate::platform::errors::refused;
+use crate::platform::sockets::{Here, SocketHost};
+
+/// The host's own ports and routes, and what the driver has to know of them.
+pub(in super::super) struct DriverHost {
+    sockets: SocketHost<Here>,
+    driver: Arc<Driver>,
+}
+
+impl DriverHost {
+    pub(in super::super) const fn new(sockets: SocketHost<Here>, driver: Arc<Driver>) -> Self {
+        Self { sockets, driver }
+    }
+
+    fn release_on_drop(&self, source: IpAddr, port: u16) -> Release {
+        Release { driver: Arc::clone(&self.driver), local: (source, port).into() }
+    }
+}
+
+/// Ends the capture of a port's flows when it is dropped.
+struct Release {
+    driver: Arc<Driver>,
+    local: SocketAddr,
+}
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        self.driver.release(self.local);
+    }
+}
+
+impl Host for DriverHost {
+    fn source_address(
+        &self,
+        protocol: Protocol,
+        to: Destination,
+        port: u16,
+    ) -> Result<IpAddr, TracerouteError> {
+        self.sockets.source_address(protocol, to, port)
+    }
+
+    fn interface_index(&self, zone: &str) -> Result<Option<u32>, TracerouteError> {
+        self.sockets.interface_index(zone)
+    }
+
+    fn spawn(&self, job: Job) -> Result<(), TracerouteError> {
+        self.sockets.spawn(job)
+    }
+
+    fn hold_port(
+        &self,
+        protocol: Protocol,
+        source: IpAddr,
+        to: Destination,
+        port: u16,
+    ) -> Result<Option<PortHold>, TracerouteError> {
+        let hold = self.sockets.hold_port(protocol, source, to, port)?;
+        Ok(hold.map(|hold| -> PortHold { Box::new((self.release_on_drop(source, port), hold)) }))
+    }
+
+    fn open_connector(
+        &self,
+        source: IpAddr,
+        to: Destination,
+        port: u16,
+    ) -> Result<Option<Box<dyn Connector>>, TracerouteError> {
+        let connector = self.sockets.open_connector(source, to, port)?;
+        let release = self.release_on_drop(source, port);
+        Ok(connector
+            .map(|connector| -> Box<dyn Connector> { Box::new(DriverConnector { release, connector }) }))
+    }
+}
+
+/// A port from which a connection can be made that the driver shows.
+struct DriverConnector {
+    release: Release,
+    connector: Box<dyn Connector>,
+}
+
+impl Connector for DriverConnector {
+    fn connect(self: Box<Self>, to: Destination, port: u16, traffic_class: u8) -> Connecting {
+        let Self { release, connector } = *self;
+        Box::pin(async move {
+            let refused = |error| ConnectError::Host(refused(Operation::Capture, &error));
+            let remote = (to.address, port).into();
+            let of_target = release.driver.admit_target(remote).map_err(refused)?;
+            let connection = connector.connect(to, port, traffic_class).await?;
+            // Its own handle is there before that of the target goes, so that nothing is missed.
+            release.driver.admit(Flow { local: release.local, remote }).map_err(refused)?;
+            drop(of_target);
+            Ok(Box::new((connection, release)) as _)
+        })
+    }
+}
