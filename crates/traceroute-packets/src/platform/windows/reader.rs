@@ -255,3 +255,191 @@ fn drain(shared: &Shared) {
     }
     shared.lock().live.clear();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::windows::io::AsRawHandle;
+    use std::sync::mpsc;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::windows::named_pipe::{NamedPipeServer, PipeMode, ServerOptions};
+    use windows_sys::Win32::System::Pipes::{PIPE_READMODE_MESSAGE, SetNamedPipeHandleState};
+
+    use super::super::sys::device;
+    use super::*;
+
+    /// Long enough for anything that is to happen.
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[derive(Debug, PartialEq, Eq)]
+    enum Heard {
+        Packet(Vec<u8>),
+        Lost,
+        UpToDate,
+        Ended,
+        Dropped,
+    }
+
+    struct Teller(mpsc::Sender<Heard>);
+
+    impl Teller {
+        fn tell(&self, heard: Heard) {
+            // A test that has heard enough has gone.
+            let _ = self.0.send(heard);
+        }
+    }
+
+    impl Handler for Teller {
+        fn packet(&mut self, bytes: &[u8]) {
+            self.tell(Heard::Packet(bytes.to_vec()));
+        }
+
+        fn lost(&mut self) {
+            self.tell(Heard::Lost);
+        }
+
+        fn up_to_date(&mut self) {
+            self.tell(Heard::UpToDate);
+        }
+
+        fn ended(&mut self) {
+            self.tell(Heard::Ended);
+        }
+    }
+
+    impl Drop for Teller {
+        fn drop(&mut self) {
+            self.tell(Heard::Dropped);
+        }
+    }
+
+    fn reader() -> (Reader, mpsc::Receiver<Heard>) {
+        let (sender, heard) = mpsc::channel();
+        (Reader::start(Teller(sender)).expect("a port and a thread"), heard)
+    }
+
+    /// A pipe in the place of a device: what is written to the one end at a time is read from the other at a time.
+    async fn pipe(name: &str) -> (NamedPipeServer, OwnedHandle) {
+        let path = format!(r"\\.\pipe\traceroute-{name}-{}", std::process::id());
+        let server = ServerOptions::new().pipe_mode(PipeMode::Message).create(&path).expect("a pipe");
+        let client = device::open(&path, device::Operation::Overlapped).expect("its other end");
+        server.connect().await.expect("it is connected");
+        let mode = PIPE_READMODE_MESSAGE;
+        // SAFETY: the handle is open, and the mode is read before the call returns.
+        let set = unsafe {
+            SetNamedPipeHandleState(
+                client.as_raw_handle(),
+                &raw const mode,
+                std::ptr::null(),
+                std::ptr::null(),
+            )
+        };
+        assert_ne!(set, 0, "{}", io::Error::last_os_error());
+        (server, client)
+    }
+
+    #[track_caller]
+    fn next(heard: &mpsc::Receiver<Heard>) -> Heard {
+        heard.recv_timeout(SOON).expect("something is heard soon")
+    }
+
+    #[track_caller]
+    fn await_live(shared: &Shared, wanted: usize) {
+        let started = Instant::now();
+        while shared.lock().live.len() != wanted {
+            assert!(started.elapsed() < SOON, "{:?}", shared.lock().live);
+            thread::yield_now();
+        }
+    }
+
+    #[tokio::test]
+    async fn packets_come_whole_and_in_their_order_however_few_reads_there_are() {
+        let (reader, heard) = reader();
+        let (mut server, client) = pipe("order").await;
+        let _reading = reader.read_from(Opened::Device(client), 3).expect("reads begin");
+        for number in 0..300_usize {
+            let message = vec![number.to_le_bytes()[0]; number % 97 + 1];
+            server.write_all(&message).await.expect("it is read");
+            assert_eq!(next(&heard), Heard::Packet(message), "packet {number}");
+        }
+        reader.asker().ask();
+        assert_eq!(next(&heard), Heard::UpToDate);
+    }
+
+    #[tokio::test]
+    async fn a_packet_that_is_longer_than_the_buffer_is_cut_and_reading_goes_on() {
+        let (reader, heard) = reader();
+        let (mut server, client) = pipe("long").await;
+        let _reading = reader.read_from(Opened::Device(client), 1).expect("reads begin");
+        server.write_all(&[7; 3000]).await.expect("it is read");
+        let room = Read::new().bytes(usize::MAX).len();
+        assert_eq!(next(&heard), Heard::Packet(vec![7; room]));
+        // A pipe keeps the rest for the next read.
+        assert_eq!(next(&heard), Heard::Packet(vec![7; 3000 - room]));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_read_any_more_leaves_the_others_alone() {
+        let (reader, heard) = reader();
+        let ((_silent, first), (mut server, second)) = (pipe("first").await, pipe("second").await);
+        let first = reader.read_from(Opened::Device(first), 8).expect("reads begin");
+        let _second = reader.read_from(Opened::Device(second), 8).expect("reads begin");
+        await_live(&reader.0, 2);
+        drop(first);
+        await_live(&reader.0, 1);
+        server.write_all(b"still there").await.expect("it is read");
+        assert_eq!(next(&heard), Heard::Packet(b"still there".to_vec()));
+    }
+
+    #[test]
+    fn the_thread_ends_with_the_reader_while_reads_are_under_way() {
+        let (reader, heard) = reader();
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let reading = reader.read_from(Opened::Socket(Arc::new(socket.into())), 64).expect("reads begin");
+        let shared = Arc::clone(&reader.0);
+        drop(reader);
+        assert_eq!((next(&heard), next(&heard)), (Heard::Ended, Heard::Dropped));
+        await_live(&shared, 0);
+        drop(reading);
+    }
+
+    #[tokio::test]
+    async fn a_device_that_goes_ends_all() {
+        let (reader, heard) = reader();
+        let (server, client) = pipe("gone").await;
+        let _reading = reader.read_from(Opened::Device(client), 4).expect("reads begin");
+        server.disconnect().expect("it was connected");
+        assert_eq!(next(&heard), Heard::Ended);
+    }
+
+    #[test]
+    fn a_socket_gives_its_datagrams() {
+        let (reader, heard) = reader();
+        let receiver = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let to = receiver.local_addr().expect("it is bound");
+        let _reading = reader.read_from(Opened::Socket(Arc::new(receiver.into())), 4).expect("reads begin");
+        let sender = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        for number in 0..20 {
+            sender.send_to(&[number; 9], to).expect("loopback takes it");
+            assert_eq!(next(&heard), Heard::Packet(vec![number; 9]));
+        }
+    }
+
+    /// `FSCTL_PIPE_PEEK`: a control operation that any pipe knows.
+    const PEEK: u32 = 0x0011_400c;
+
+    #[tokio::test]
+    async fn the_end_of_a_control_operation_is_not_taken_for_a_read() {
+        let (reader, heard) = reader();
+        let (mut server, client) = pipe("control").await;
+        let second = client.try_clone().expect("another handle");
+        let _reading = reader.read_from(Opened::Device(client), 2).expect("reads begin");
+        let mut state = [0; 64];
+        for number in 0..50 {
+            device::control(second.as_handle(), PEEK, &[], &mut state).expect("a pipe can be looked at");
+            server.write_all(&[number]).await.expect("it is read");
+            assert_eq!(next(&heard), Heard::Packet(vec![number]));
+        }
+    }
+}
