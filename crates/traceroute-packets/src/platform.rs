@@ -8,6 +8,8 @@ mod connector;
 mod errors;
 #[cfg(any(target_os = "linux", windows))]
 mod sockets;
+#[cfg(any(target_os = "linux", test))]
+mod stamps;
 #[cfg(unix)]
 mod unix;
 

@@ -1,8 +1,10 @@
 //! Wall-clock stamps on the time line.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use traceroute_core::Timestamp;
+
+use super::Clock;
 
 /// A reading of both clocks at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -17,16 +19,27 @@ pub(crate) struct ClockPair {
 
 /// Converts the kernel's wall-clock stamps to the time line.
 ///
-/// The kernel slews both clocks alike, so their difference changes only when somebody sets the wall clock. It is
-/// therefore taken once and kept, which makes the difference of two converted stamps exact; every reading checks it.
+/// Where the kernel slews both clocks alike, as Linux does, their difference changes only when somebody sets the wall clock.
+/// It is therefore taken once and kept, which makes the difference of two converted stamps exact; every reading checks it.
+/// Where it slews only the wall clock, the difference is corrected by as much as a reading proves it to be wrong.
 /// The packets that waited to be read while a step went unnoticed lose their kernel stamps, because nobody knows on
 /// which side of the step they were taken.
 #[derive(Debug)]
 pub(crate) struct WallClock {
     /// What to add to the time line to get the wall clock; modulo 2^64.
     offset: u64,
+    /// How fast the offset may change without a step, in millionths.
+    slew: u32,
+    /// When the offset was last checked.
+    checked: Timestamp,
     /// When the last step was noticed. Stamps that seem to be older may be of the time before it.
     stepped: Timestamp,
+}
+
+/// Nanoseconds since the Unix epoch.
+fn wall_clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Two readings of an unchanged offset differ by less: each is off by half the time between `before` and `after`, and
@@ -37,6 +50,13 @@ const STEP: Duration = Duration::from_micros(50);
 const READINGS: usize = 32;
 
 impl ClockPair {
+    /// Reads the wall clock between two readings of the time line.
+    pub(crate) fn read(clock: Clock) -> Self {
+        let before = clock.now();
+        let wall = wall_clock();
+        Self { wall, before, after: clock.now() }
+    }
+
     /// How long the reading took, within which the wall clock was read.
     const fn took(&self) -> Duration {
         self.after.saturating_since(self.before)
@@ -45,8 +65,8 @@ impl ClockPair {
 
 impl WallClock {
     /// Starts from the first reading that was not interrupted: any other would look like a step to the next one, and cost the
-    /// first packets their stamps.
-    pub(crate) fn new(mut read: impl FnMut() -> ClockPair) -> Self {
+    /// first packets their stamps. The kernel may slew the wall clock alone by `slew` millionths.
+    pub(crate) fn new(slew: u32, mut read: impl FnMut() -> ClockPair) -> Self {
         let mut best = read();
         for _ in 1..READINGS {
             if best.took() <= STEP {
@@ -57,7 +77,8 @@ impl WallClock {
                 best = next;
             }
         }
-        Self { offset: best.wall.wrapping_sub(best.before.as_nanos()), stepped: Timestamp::ZERO }
+        let offset = best.wall.wrapping_sub(best.before.as_nanos());
+        Self { offset, slew, checked: best.after, stepped: Timestamp::ZERO }
     }
 
     /// A kernel stamp on the time line; `None` if it cannot be trusted. `now` is read after the packet.
@@ -67,10 +88,14 @@ impl WallClock {
         // The true offset lies between the two; compare as signed distances from the one in use.
         let below = earliest.wrapping_sub(self.offset).cast_signed();
         let above = latest.wrapping_sub(self.offset).cast_signed();
-        let step = i64::try_from(STEP.as_nanos()).unwrap_or(i64::MAX);
+        let slewed = now.after.saturating_since(self.checked).saturating_mul(self.slew) / 1_000_000;
+        self.checked = now.after;
+        let step = i64::try_from((STEP + slewed).as_nanos()).unwrap_or(i64::MAX);
         if below > step || above < -step {
             self.offset = latest;
             self.stepped = now.after;
+        } else if self.slew > 0 {
+            self.offset = self.offset.wrapping_add_signed(0.clamp(below, above));
         }
         let at = Timestamp::from_nanos(wall.wrapping_sub(self.offset));
         (self.stepped..=now.after + STEP).contains(&at).then_some(at)
@@ -95,7 +120,7 @@ mod tests {
 
     #[test]
     fn differences_are_exact_whatever_the_readings_jitter() {
-        let mut clock = WallClock::new(|| pair(1_000, 40, 0));
+        let mut clock = WallClock::new(0, || pair(1_000, 40, 0));
         let first = clock.convert(EPOCH + 2_000, pair(5_000, 90, 0)).expect("steady");
         let second = clock.convert(EPOCH + 2_777, pair(9_000, 20_000, 0)).expect("steady");
         assert_eq!(second.saturating_since(first), Duration::from_nanos(777));
@@ -104,7 +129,7 @@ mod tests {
     #[test]
     fn a_step_costs_one_packet_its_stamp() {
         for step in [3_600_000_000_000, -3_600_000_000_000, 1_000_000, -1_000_000] {
-            let mut clock = WallClock::new(|| pair(0, 50, 0));
+            let mut clock = WallClock::new(0, || pair(0, 50, 0));
             let sent = clock.convert(EPOCH + 1_000, pair(2_000, 50, 0)).expect("before the step");
             assert_eq!(clock.convert(EPOCH + 5_000, pair(10_000, 50, step)), None, "ambiguous");
             let stamp = EPOCH.wrapping_add_signed(step) + 12_000;
@@ -114,11 +139,37 @@ mod tests {
     }
 
     #[test]
+    fn a_slewed_wall_clock_is_followed() {
+        const SECOND: u64 = 1_000_000_000;
+        let mut clock = WallClock::new(500, || pair(0, 50, 0));
+        // 100 millionths fast: the true offset grows by 100 us a second.
+        for (second, ahead) in [(1, 100_000_i64), (2, 200_000), (3_600, 360_000_000)] {
+            let at = second * SECOND;
+            let stamp = EPOCH.wrapping_add_signed(ahead) + at - 1_000;
+            let converted = clock.convert(stamp, pair(at, 50, ahead));
+            // The wall clock may have been read at any time within the 50 ns.
+            let off = converted.expect("no step").saturating_since(Timestamp::from_nanos(at - 1_000));
+            assert!(off <= Duration::from_nanos(50), "{second}: {off:?}");
+        }
+        let stepped = pair(3_601 * SECOND, 50, 361_000_000);
+        assert_eq!(clock.convert(stepped.wall, stepped), None, "a millisecond a second is more than slewing");
+        let stamp = EPOCH + 361_000_000 + 3_602 * SECOND;
+        assert!(clock.convert(stamp, pair(3_602 * SECOND, 50, 361_000_000)).is_some(), "and then it is used");
+    }
+
+    #[test]
+    fn slewing_explains_no_more_than_the_time_since_the_last_reading() {
+        let mut clock = WallClock::new(500, || pair(0, 50, 0));
+        let read = pair(1_000_000, 50, 60_000);
+        assert_eq!(clock.convert(read.wall, read), None, "60 us within a millisecond");
+    }
+
+    #[test]
     fn packets_that_waited_through_a_step_lose_their_stamps() {
         const MINUTE: u64 = 60_000_000_000;
         const MS: u64 = 1_000_000;
         for step in [10_000_000_000, -10_000_000_000, 2_000_000, -2_000_000] {
-            let mut clock = WallClock::new(|| pair(0, 50, 0));
+            let mut clock = WallClock::new(0, || pair(0, 50, 0));
             // Three packets are stamped, then the clock is set, then all are read.
             for number in 1..=3 {
                 let read = pair(MINUTE + (20 + number) * MS, 50, step);
@@ -136,7 +187,7 @@ mod tests {
 
     #[test]
     fn an_interrupted_reading_is_no_step() {
-        let mut clock = WallClock::new(|| pair(0, 50, 0));
+        let mut clock = WallClock::new(0, || pair(0, 50, 0));
         // Ten milliseconds passed between reading the one clock and the other.
         let late = ClockPair { wall: EPOCH + 10_000_000, ..pair(0, 10_000_100, 0) };
         assert!(clock.convert(EPOCH + 5_000, late).is_some());
@@ -146,7 +197,7 @@ mod tests {
     fn an_interrupted_first_reading_is_taken_again() {
         let late = |at| ClockPair { wall: EPOCH + at + 10_000_000, ..pair(at, 10_000_100, 0) };
         let readings = [late(0), pair(20_000_000, 50, 0)];
-        let mut clock = WallClock::new({
+        let mut clock = WallClock::new(0, {
             let mut readings = readings.into_iter();
             move || readings.next().expect("the second is good enough")
         });
@@ -154,7 +205,7 @@ mod tests {
         assert_eq!(stamp, Some(Timestamp::from_nanos(21_000_000)));
         // Where all are, the best is as good as it gets.
         let mut read = 0;
-        WallClock::new(|| {
+        WallClock::new(0, || {
             read += 1;
             late(read)
         });
@@ -163,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_stamp_from_the_future_is_not_believed() {
-        let mut clock = WallClock::new(|| pair(0, 50, 0));
+        let mut clock = WallClock::new(0, || pair(0, 50, 0));
         assert_eq!(clock.convert(EPOCH + 1_000_000_000, pair(2_000, 50, 0)), None);
     }
 }

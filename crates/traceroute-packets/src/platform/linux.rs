@@ -87,7 +87,7 @@ pub(super) fn routed_socket(protocol: Protocol, domain: Domain) -> io::Result<So
 pub(super) fn leave_through(socket: &Socket, to: Destination) -> io::Result<()> {
     match libc::c_int::try_from(to.interface) {
         Ok(0) => Ok(()),
-        Ok(index) => set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, index),
+        Ok(index) => set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, [index]),
         Err(_) => Err(io::Error::from_raw_os_error(libc::ENODEV)),
     }
 }

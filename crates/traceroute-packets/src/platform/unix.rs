@@ -22,16 +22,22 @@ pub(super) fn register(descriptor: OwnedFd, interest: Interest) -> io::Result<As
     Ok(unsafe { AsyncFd::register_with_interest(descriptor, interest) }?)
 }
 
-/// Sets an integer socket option.
-pub(super) fn set_option(
+/// Sets a socket option whose value is made of integers.
+pub(super) fn set_option<const N: usize>(
     socket: BorrowedFd<'_>,
     level: libc::c_int,
     name: libc::c_int,
-    value: libc::c_int,
+    value: [libc::c_int; N],
 ) -> io::Result<()> {
-    // SAFETY: the option is passed as a pointer to a live integer and its size.
+    // SAFETY: the option is passed as a pointer to live integers and their size.
     let result = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), socklen::<libc::c_int>())
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            socklen::<[libc::c_int; N]>(),
+        )
     };
     check(result)
 }

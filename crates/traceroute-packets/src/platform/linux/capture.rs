@@ -11,7 +11,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep};
 use traceroute_core::{
-    Captured, Direction, DropCounter, Operation, Source, Stamp, StampSource, Timestamp, TracerouteError,
+    Captured, Direction, DropCounter, Operation, Source, Stamp, Timestamp, TracerouteError,
 };
 use traceroute_wire::bpf::Program;
 use tracing::{debug, warn};
@@ -20,25 +20,24 @@ use super::closing::BackgroundClose;
 use super::namespace::Namespace;
 use super::sys;
 use super::sys::Received;
-use crate::clock::{Clock, ClockPair, WallClock};
+use crate::clock::Clock;
 use crate::platform::errors::refused;
 use crate::platform::sockets::Place;
+use crate::platform::stamps::{Stamps, came_after};
 use crate::platform::unix;
 
 /// The longest packet kept whole: the filter's snap length is not above.
 const BUFFER_LEN: usize = 2048;
 /// Room for the answers of a thousand runs that come all at once, a kilobyte each with the kernel's accounting.
 const RECEIVE_BUFFER: usize = 8 << 20;
-
-/// How long packets without a kernel stamp are taken for such as had come before somebody asked.
-const CATCH_UP_WITHIN: Duration = Duration::from_secs(1);
+/// Linux slews the monotonic clock as it does the wall clock (`clock_gettime(2)`).
+const SLEW: u32 = 0;
 
 /// The packets of a network namespace that its filter admits.
 #[derive(Debug)]
 pub(super) struct LinuxCapture {
     socket: AsyncFd<OwnedFd>,
-    clock: Clock,
-    wall_clock: WallClock,
+    stamps: Stamps,
     buffer: Box<[u8; BUFFER_LEN]>,
     drops: DropCounter,
     /// When somebody asked to be told that all packets until then were read.
@@ -88,8 +87,7 @@ impl LinuxCapture {
         Ok(Self {
             socket: unix::register(socket, Interest::READABLE)
                 .map_err(|error| refused(Operation::Capture, &error))?,
-            clock,
-            wall_clock: WallClock::new(|| read_clocks(clock)),
+            stamps: Stamps::new(clock, SLEW),
             buffer: Box::new([0; BUFFER_LEN]),
             drops: DropCounter::default(),
             catching_up: None,
@@ -126,13 +124,6 @@ impl LinuxCapture {
         debug!("no stamped packet seen on loopback");
     }
 
-    /// When a packet passed that has just been read.
-    fn stamp(&mut self, received: &Received) -> Stamp {
-        let now = read_clocks(self.clock);
-        let kernel = received.stamp.and_then(|stamp| self.wall_clock.convert(stamp, now));
-        kernel.map_or(Stamp::user(now.before), Stamp::kernel)
-    }
-
     fn count_drops(&mut self) {
         if let Ok(drops) = sys::packet_drops(self.socket.get_ref().as_fd()) {
             self.drops.add(drops.into());
@@ -159,7 +150,7 @@ impl LinuxCapture {
             };
             match result {
                 Ok(received) => {
-                    let stamp = self.stamp(&received);
+                    let stamp = self.stamps.stamp(received.stamp);
                     let seen = Seen::of(&received, stamp);
                     if self.catching_up.take_if(|asked| came_after(stamp, *asked)).is_some() {
                         self.kept = seen;
@@ -205,20 +196,11 @@ impl Source for LinuxCapture {
     }
 
     fn catch_up(&mut self) {
-        self.catching_up = Some(self.clock.now());
+        self.catching_up = Some(self.stamps.now());
     }
 
     fn drop_counter(&self) -> DropCounter {
         self.drops.clone()
-    }
-}
-
-/// Whether a packet came after somebody asked to be told when all until then were read.
-fn came_after(stamp: Stamp, asked: Timestamp) -> bool {
-    match stamp.source {
-        StampSource::Kernel => stamp.at > asked,
-        // The time of reading only says that a flood of such packets has to have an end.
-        StampSource::User => stamp.at > asked + CATCH_UP_WITHIN,
     }
 }
 
@@ -239,7 +221,7 @@ fn begin(socket: Socket, filter: &[SockFilter]) -> io::Result<OwnedFd> {
         socket.as_fd(),
         libc::SOL_SOCKET,
         libc::SO_TIMESTAMPING,
-        libc::c_int::try_from(stamps).unwrap_or_default(),
+        [libc::c_int::try_from(stamps).unwrap_or_default()],
     )?;
     sys::bind_to_all(socket.as_fd())?;
     Ok(socket.into())
@@ -248,7 +230,7 @@ fn begin(socket: Socket, filter: &[SockFilter]) -> io::Result<OwnedFd> {
 /// As large as we may make it: beyond the host's limit only with `CAP_NET_ADMIN`.
 fn enlarge_buffer(socket: &Socket) {
     let size = libc::c_int::try_from(RECEIVE_BUFFER).unwrap_or(libc::c_int::MAX);
-    let enlarged = unix::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, size)
+    let enlarged = unix::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, [size])
         .or_else(|_| socket.set_recv_buffer_size(RECEIVE_BUFFER));
     if let Err(error) = enlarged {
         debug!(%error, "the capture keeps its default buffer");
@@ -275,26 +257,4 @@ fn loopback_beacon(ports: RangeInclusive<u16>) -> Option<UdpSocket> {
         ports.into_iter().take(64).find_map(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok())?;
     socket.connect(socket.local_addr().ok()?).ok()?;
     Some(socket)
-}
-
-/// Reads the wall clock between two readings of the time line.
-fn read_clocks(clock: Clock) -> ClockPair {
-    let before = clock.now();
-    let wall = sys::wall_clock();
-    ClockPair { wall, before, after: clock.now() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_kernels_stamp_says_that_a_packet_came_after_the_question() {
-        let asked = Timestamp::from_nanos(5_000_000_000);
-        let soon = asked + Duration::from_nanos(1);
-        assert!(!came_after(Stamp::kernel(asked), asked));
-        assert!(came_after(Stamp::kernel(soon), asked));
-        assert!(!came_after(Stamp::user(soon), asked), "it is only read then");
-        assert!(came_after(Stamp::user(soon + CATCH_UP_WITHIN), asked), "but not for ever");
-    }
 }

@@ -84,10 +84,15 @@ fn open_socket(domain: Domain) -> io::Result<OwnedFd> {
     socket.set_nonblocking(true)?;
     // What the kernel has learnt of the path's MTU must not keep a longer probe from the router that says so (ip(7)).
     if domain == Domain::IPV6 {
-        unix::set_option(socket.as_fd(), libc::SOL_IPV6, libc::IPV6_HDRINCL, 1)?;
-        unix::set_option(socket.as_fd(), libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
+        unix::set_option(socket.as_fd(), libc::SOL_IPV6, libc::IPV6_HDRINCL, [1])?;
+        unix::set_option(
+            socket.as_fd(),
+            libc::SOL_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            [libc::IPV6_PMTUDISC_PROBE],
+        )?;
     } else {
-        unix::set_option(socket.as_fd(), libc::SOL_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
+        unix::set_option(socket.as_fd(), libc::SOL_IP, libc::IP_MTU_DISCOVER, [libc::IP_PMTUDISC_PROBE])?;
     }
     Ok(socket.into())
 }

@@ -10,18 +10,6 @@ use traceroute_core::Destination;
 
 use crate::platform::unix::{check, socklen};
 
-/// Nanoseconds since the Unix epoch.
-pub(super) fn wall_clock() -> u64 {
-    nanoseconds(&clock(libc::CLOCK_REALTIME))
-}
-
-fn clock(id: libc::clockid_t) -> libc::timespec {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is a valid timespec to write to for the length of the call.
-    unsafe { libc::clock_gettime(id, &raw mut now) };
-    now
-}
-
 fn nanoseconds(time: &libc::timespec) -> u64 {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     seconds.wrapping_mul(1_000_000_000).wrapping_add(u64::try_from(time.tv_nsec).unwrap_or(0))
