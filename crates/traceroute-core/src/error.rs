@@ -260,6 +260,17 @@ pub enum TracerouteError {
         /// How many there are.
         count: usize,
     },
+    /// The packets of an interface have a link header that is not known.
+    #[error(
+        "the packets of interface {interface} cannot be captured: they are neither Ethernet's nor loopback's nor raw, \
+         but of link type {link_type} (DLT)"
+    )]
+    UnknownLinkType {
+        /// The index of the interface.
+        interface: u32,
+        /// The number of the link type, `DLT_` in net/bpf.h.
+        link_type: u32,
+    },
     /// The platform has no packet I/O.
     #[error("{operation} is not supported on this platform")]
     Unsupported {
@@ -287,6 +298,7 @@ impl TracerouteError {
                 | Self::IdentitiesExhausted { .. }
                 | Self::CaptureEnded
                 | Self::CaptureDevicesBusy { .. }
+                | Self::UnknownLinkType { .. }
                 | Self::HandshakeMissed { .. }
                 | Self::System { operation: Operation::Capture | Operation::ReservePort, .. }
         )
@@ -315,6 +327,7 @@ impl TracerouteError {
             | Self::HandshakeMissed { .. }
             | Self::CaptureEnded
             | Self::CaptureDevicesBusy { .. }
+            | Self::UnknownLinkType { .. }
             | Self::Unsupported { .. }
             | Self::System { .. } => ErrorCode::Unknown,
         }

@@ -1,0 +1,87 @@
+//! What every system offers, here of macOS.
+
+use std::io;
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use socket2::{Domain, Socket, Type};
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::Instant;
+use traceroute_core::{Destination, Operation, Protocol, TracerouteError};
+
+use super::capture::{DarwinCapture, Ours};
+use super::host::DarwinHost;
+use super::sink::DarwinSink;
+use super::{ephemeral, sys};
+use crate::backend::Backend;
+use crate::clock::Clock;
+use crate::filter::{Base, FilterSpec, SnapLengths};
+use crate::network::{Access, Network, NetworkOptions, Parts};
+use crate::platform::blocks;
+use crate::platform::unix::raise_descriptor_limit;
+pub(in crate::platform) use crate::platform::unix::{
+    CONNECTING, DESCRIPTORS_EXHAUSTED, FAMILY_NOT_SUPPORTED, HOST_DOWN, MESSAGE_TOO_LONG, descriptor_limit,
+    interface_index,
+};
+
+/// Nothing is better done beforehand.
+#[derive(Debug)]
+pub(crate) struct Prepared;
+
+/// Refuses a namespace: macOS has none.
+pub(crate) fn prepare(namespace: Option<&Path>) -> Result<Prepared, TracerouteError> {
+    match namespace {
+        Some(_) => Err(TracerouteError::Unsupported { operation: Operation::EnterNamespace }),
+        None => Ok(Prepared),
+    }
+}
+
+/// Opens the sinks, and a capture that begins with the first route.
+pub(crate) async fn open(options: NetworkOptions) -> Result<Network, TracerouteError> {
+    if options.access != Access::Usual {
+        return Err(TracerouteError::Unsupported { operation: Operation::Capture });
+    }
+    let Prepared = prepare(options.namespace.as_deref())?;
+    raise_descriptor_limit();
+    let clock = Clock::since(Instant::now());
+    let mut entropy = options.entropy.unwrap_or_else(|| Box::new(blocks::random_bits));
+    let blocks = options.blocks.unwrap_or_else(|| {
+        let ephemeral = ephemeral::ports(
+            sys::sysctl(c"net.inet.ip.portrange.first"),
+            sys::sysctl(c"net.inet.ip.portrange.last"),
+        );
+        blocks::choose(entropy(), options.first_port, &ephemeral)
+    });
+    let filter = FilterSpec {
+        // Each link has its own.
+        base: Base::Raw,
+        ports: blocks.ports.clone(),
+        echo_ids: blocks.echo_ids.clone(),
+        snap_lengths: SnapLengths::default(),
+    };
+    let sink = DarwinSink::open(clock)?;
+    let (links, arriving) = unbounded_channel();
+    let ours = Ours::default();
+    let source = DarwinCapture::new(clock, ours.clone(), arriving);
+    let host = DarwinHost::new(filter, ours, links);
+    Ok(Network::assemble(Parts { clock, source, sink, host, blocks, entropy }).of(Backend::Bpf))
+}
+
+/// A socket that is routed as the probes are, and sends nothing when it is connected: routes go by no protocol.
+pub(in crate::platform) fn routed_socket(_protocol: Protocol, domain: Domain) -> io::Result<Socket> {
+    Socket::new(domain, Type::DGRAM, None)
+}
+
+/// Lets what a socket sends leave through the interface that was asked for.
+pub(in crate::platform) fn leave_through(socket: &Socket, to: Destination) -> io::Result<()> {
+    match NonZeroU32::new(to.interface) {
+        None => Ok(()),
+        index if to.address.is_ipv4() => socket.bind_device_by_index_v4(index),
+        index => socket.bind_device_by_index_v6(index),
+    }
+}
+
+/// Lets what a socket sends have this traffic class.
+pub(in crate::platform) fn set_traffic_class_v6(socket: &Socket, traffic_class: u8) -> io::Result<()> {
+    socket.set_tclass_v6(traffic_class.into())
+}
