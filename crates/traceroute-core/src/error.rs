@@ -338,9 +338,19 @@ impl TracerouteError {
 const fn remedy(operation: Operation) -> &'static str {
     match operation {
         Operation::EnterNamespace => "run as root, or with the CAP_SYS_ADMIN capability",
-        _ => "run as root, or with the CAP_NET_RAW capability",
+        _ => RAW_PACKETS,
     }
 }
+
+/// What grants the permission to send and to capture packets.
+#[cfg(not(any(target_os = "macos", windows)))]
+const RAW_PACKETS: &str = "run as root, or with the CAP_NET_RAW capability";
+/// What grants the permission to send and to capture packets.
+#[cfg(target_os = "macos")]
+const RAW_PACKETS: &str = "run as root";
+/// What grants the permission to send and to capture packets.
+#[cfg(windows)]
+const RAW_PACKETS: &str = "run as Administrator";
 
 /// What a SACK run found of its target.
 fn refusal(target: SocketAddr, reason: SackRefusal) -> impl fmt::Display {

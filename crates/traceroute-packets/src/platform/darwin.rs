@@ -1,7 +1,7 @@
 //! macOS: a capture of BPF devices, raw sockets, routes and ports by ordinary sockets.
 //!
 //! A BPF device sees one interface. The device of an interface is opened when a route first leads through it, before the first
-//! probe goes there, and stays open; one [capture](capture) reads them all.
+//! probe goes there, and stays open; one [`capture`] reads them all.
 //!
 //! The devices are read by the runtime, which waits for them with kqueue: `pcap_get_selectable_fd(3PCAP)` says that it works
 //! with BPF devices from Mac OS X 10.7 on. A thread that blocks in `read` instead could not say that it has read everything

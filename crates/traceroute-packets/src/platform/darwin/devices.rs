@@ -84,15 +84,15 @@ pub(super) fn begin(
 ) -> Result<Settings, Unusable> {
     // Not once it has an interface.
     device.set_buffer_length(BUFFER_LEN)?;
-    let buffer_length = usize::try_from(device.buffer_length()?).unwrap_or(usize::MAX);
     device.set_interface(interface)?;
+    let buffer_length = device.buffer_length()?;
     let link_type = device.link_type()?;
     let base = links::base(link_type).ok_or(Unusable::LinkType(link_type))?;
     device.set_see_sent()?;
     // Which also discards what has been captured without it.
     device.set_filter(&filter(base))?;
     device.set_immediate()?;
-    Ok(Settings { base, buffer_length })
+    Ok(Settings { base, buffer_length: usize::try_from(buffer_length).unwrap_or(usize::MAX) })
 }
 
 #[cfg(test)]
@@ -209,7 +209,7 @@ mod tests {
     }
 
     const IN_ORDER: [&str; 7] =
-        ["BIOCSBLEN", "BIOCGBLEN", "BIOCSETIF", "BIOCGDLT", "BIOCSSEESENT", "BIOCSETF", "BIOCIMMEDIATE"];
+        ["BIOCSBLEN", "BIOCSETIF", "BIOCGBLEN", "BIOCGDLT", "BIOCSSEESENT", "BIOCSETF", "BIOCIMMEDIATE"];
 
     #[test]
     fn a_device_is_told_everything_in_order() {

@@ -47,7 +47,8 @@ const fn argument_len(request: c_ulong) -> usize {
 /// Asks a device for something, or tells it.
 fn request<const REQUEST: c_ulong, T>(device: BorrowedFd<'_>, argument: &mut T) -> io::Result<()> {
     const { assert!(argument_len(REQUEST) == size_of::<T>()) };
-    // SAFETY: the request reads and writes as many bytes as it says, which is the size of the live `argument`.
+    // SAFETY: the request reads and writes as many bytes as it says, which is the size of the live `argument`;
+    // what that points to lives through the call, too.
     check(unsafe { libc::ioctl(device.as_raw_fd(), REQUEST, ptr::from_mut(argument)) })
 }
 

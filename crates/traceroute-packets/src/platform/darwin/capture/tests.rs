@@ -69,7 +69,7 @@ impl Fixture {
         let (links, arriving) = unbounded_channel();
         let ours = Ours::default();
         ours.add(HERE.into());
-        let clock = Clock::since(Instant::now() - Duration::from_mins(1));
+        let clock = Clock::since(Instant::now() - Duration::from_secs(1));
         Self { capture: DarwinCapture::new(clock, ours, arriving), links }
     }
 
