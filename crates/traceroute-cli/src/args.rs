@@ -373,7 +373,8 @@ impl Args {
             .ipv6(self.ipv6)
             .reverse_dns(self.reverse_dns)
             .source_public_ip(self.source_public_ip)
-            .skip_private_hops(self.skip_private_hops);
+            .skip_private_hops(self.skip_private_hops)
+            .windows_driver(self.windows_driver);
         if self.only_ipv4 {
             builder = builder.family(Family::V4);
         } else if self.only_ipv6 {

@@ -191,8 +191,8 @@ impl Backend {
                  --windows-driver, which needs the network driver of the Datadog Agent"
             }
             Self::EchoRequests => {
-                "without privileges Windows lets a program send echo requests only: use --protocol icmp, or \
-                 --protocol tcp --tcp-method syn_socket, or run as Administrator, or use --windows-driver"
+                "without privileges Windows lets a program send echo requests only: use --proto icmp, or \
+                 --proto tcp --tcp-method syn_socket, or run as Administrator, or use --windows-driver"
             }
             Self::Connections => "syn_socket knows TCP over IPv4: use another method for all else",
             Self::Driver | Self::PacketSocket | Self::Bpf | Self::Assembled => "use another method",
@@ -223,7 +223,7 @@ mod tests {
         }
         let error =
             Backend::EchoRequests.check(Technique::Udp, v4).expect_err("echo requests only").to_string();
-        assert!(error.contains("UDP over IPv4") && error.contains("--protocol icmp"), "{error}");
+        assert!(error.contains("UDP over IPv4") && error.contains("--proto icmp"), "{error}");
         let error = Backend::RawSockets.check(Technique::Icmp, v6).expect_err("no IPv6").to_string();
         assert!(error.contains("ICMP over IPv6") && error.contains("--windows-driver"), "{error}");
     }

@@ -54,6 +54,14 @@ pub enum Access {
     Connections,
 }
 
+impl Access {
+    /// Whether this system has it at all.
+    #[must_use]
+    pub fn is_offered(self) -> bool {
+        platform::OFFERED.contains(&self)
+    }
+}
+
 /// What may be chosen about the network of this host.
 #[derive(Default)]
 pub struct NetworkOptions {

@@ -34,4 +34,4 @@ mod fallback;
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 use fallback as imp;
 
-pub(crate) use imp::{Prepared, open, prepare};
+pub(crate) use imp::{OFFERED, Prepared, open, prepare};

@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 static FREED: AtomicUsize = AtomicUsize::new(0);
 
-#[allow(clippy::missing_const_for_thread_local, reason = "found where it is const, on Windows")]
 thread_local! {
+    #[allow(clippy::missing_const_for_thread_local, reason = "found where it is const, on Windows")]
     static OF_THREAD: Cell<Counts> = const { Cell::new(Counts { allocations: 0, live: 0 }) };
 }
 

@@ -32,6 +32,7 @@ mod error;
 mod event;
 mod id;
 mod json;
+mod networks;
 pub mod parameters;
 mod request;
 mod resolve;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use traceroute_core::{Protocol, Shape, TcpMethod, Ttl, Wait};
+use traceroute_packets::Access;
 
 use crate::error::InvalidRequest;
 use crate::parameters::{
@@ -75,6 +76,7 @@ pub struct Request {
     pub(crate) wait: Wait,
     pub(crate) serial: bool,
     pub(crate) paris: bool,
+    windows_driver: bool,
     /// In few bytes: hardly any request has it.
     held: Option<Box<Kept>>,
 }
@@ -118,6 +120,7 @@ pub struct RequestBuilder {
     wait: Wait,
     serial: bool,
     paris: bool,
+    windows_driver: bool,
 }
 
 impl Request {
@@ -149,6 +152,7 @@ impl Request {
             skip_private_hops: false,
             wait: Wait::ADAPTIVE,
             serial: false,
+            windows_driver: false,
             paris: false,
         }
     }
@@ -223,6 +227,17 @@ impl Request {
     /// The port that the probes go to.
     pub(crate) fn effective_port(&self) -> u16 {
         self.target.port.unwrap_or(self.port)
+    }
+
+    /// By which means its packets are sent and captured.
+    pub(crate) fn access(&self) -> Access {
+        if (self.protocol, self.tcp_method) == (Protocol::Tcp, TcpMethod::SynSocket) {
+            Access::Connections
+        } else if self.windows_driver && Access::Driver.is_offered() {
+            Access::Driver
+        } else {
+            Access::Usual
+        }
     }
 
     /// The time from one probe of a run to the next where answers stay out.
@@ -412,9 +427,18 @@ impl RequestBuilder {
         self
     }
 
+    /// Send and capture by the network driver of the Datadog Agent, which the first request that asks for it starts. On Windows
+    /// only; of no effect elsewhere.
+    #[must_use]
+    pub fn windows_driver(mut self, windows_driver: bool) -> Self {
+        self.windows_driver = windows_driver;
+        self
+    }
+
     /// Checks every field.
     pub fn build(self) -> Result<Request, InvalidRequest> {
-        if (self.protocol, self.tcp_method) == (Protocol::Tcp, TcpMethod::SynSocket) {
+        let by_connections = (self.protocol, self.tcp_method) == (Protocol::Tcp, TcpMethod::SynSocket);
+        if by_connections && !Access::Connections.is_offered() {
             return Err(InvalidRequest::NotOnThisPlatform {
                 what: "tcp-method syn_socket",
                 platform: "Windows",
@@ -453,7 +477,9 @@ impl RequestBuilder {
             source_public_ip: self.source_public_ip,
             skip_private_hops: self.skip_private_hops,
             wait: self.wait,
-            serial: self.serial || self.paris,
+            // Of the connections from one port to one target there is one at a time.
+            serial: self.serial || self.paris || by_connections,
+            windows_driver: self.windows_driver,
             paris: self.paris,
             held: None,
             target,

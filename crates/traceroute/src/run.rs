@@ -12,7 +12,9 @@ use traceroute_core::{
     Schedule, Shape, TracerouteError, linger, settle, trace,
 };
 use traceroute_icmp::IcmpProbes;
-use traceroute_packets::{Connection, Lease, Network, PacketDriver, SharedSink, Subscription, Use, Watched};
+use traceroute_packets::{
+    Connection, Lease, Network, PacketDriver, SharedSink, Subscription, Technique, Use, Watched,
+};
 use traceroute_tcp::{Numbering, TcpProbes};
 use traceroute_udp::UdpProbes;
 
@@ -50,6 +52,16 @@ impl Method {
             Self::Udp => Protocol::Udp,
             Self::Icmp => Protocol::Icmp,
             Self::TcpSyn(_) | Self::TcpSack => Protocol::Tcp,
+        }
+    }
+
+    /// What the packet I/O has to know.
+    const fn technique(self) -> Technique {
+        match self {
+            Self::Udp => Technique::Udp,
+            Self::Icmp => Technique::Icmp,
+            Self::TcpSyn(_) => Technique::Syn,
+            Self::TcpSack => Technique::Sack,
         }
     }
 
@@ -142,6 +154,7 @@ pub(crate) async fn ready<'a>(
     method: Method,
 ) -> Result<Option<Ready<'a>>, TracerouteError> {
     let &Context { network, source, destination, timeout, phase, .. } = context;
+    network.backend().check(method.technique(), destination.address)?;
     let ready = pin!(async {
         let sink = context.sink.begin().await;
         let mut lease = pin!(network.lease(method.wants(), source, destination, timeout));

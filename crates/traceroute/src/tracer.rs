@@ -16,6 +16,7 @@ use traceroute_packets::{Blocks, Entropy, Network, NetworkOptions};
 use crate::budget::Budget;
 use crate::enrich::{Lookups, NameOptions, PublicIpOptions};
 use crate::error::{Error, InvalidRequest};
+use crate::networks::Networks;
 use crate::request::Request;
 use crate::resolve::Resolver;
 use crate::trace::Trace;
@@ -27,7 +28,7 @@ pub struct Tracer {
 }
 
 pub(crate) struct Inner {
-    pub(crate) network: Arc<Network>,
+    pub(crate) networks: Networks,
     pub(crate) budget: Option<Arc<Budget>>,
     pub(crate) resolver: Resolver,
     pub(crate) lookups: Lookups,
@@ -103,7 +104,8 @@ pub struct TracerBuilder {
 
 impl fmt::Debug for Tracer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { network, limits, .. } = &*self.inner;
+        let Inner { networks, limits, .. } = &*self.inner;
+        let network = networks.usual();
         f.debug_struct("Tracer").field("network", network).field("limits", limits).finish_non_exhaustive()
     }
 }
@@ -133,17 +135,17 @@ impl Tracer {
             probes_answered: inner.answered.load(Ordering::Relaxed),
             probe_backlog: inner.budget.as_ref().map_or(Duration::ZERO, |budget| budget.backlog()),
             probe_waits: inner.budget.as_ref().map_or(0, |budget| budget.waits()),
-            captured: inner.network.captured(),
-            capture_drops: inner.network.capture_drops(),
+            captured: inner.networks.open().map(Network::captured).sum(),
+            capture_drops: inner.networks.open().map(Network::capture_drops).sum(),
             requests: inner.limits.requests - inner.requests.available_permits(),
-            runs: inner.network.leased(),
+            runs: inner.networks.open().map(Network::leased).sum(),
         }
     }
 
     /// Whether no run holds an identity or listens to the capture.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.inner.network.is_idle()
+        self.inner.networks.open().all(Network::is_idle)
     }
 }
 
@@ -229,7 +231,7 @@ impl TracerBuilder {
     ///
     /// Outside of a tokio runtime with I/O and time.
     pub async fn build(self) -> Result<Tracer, Error> {
-        let ports_chosen = self.options.first_port.is_some();
+        let first_port = self.options.first_port;
         let network = if let Some(network) = self.network {
             network
         } else {
@@ -246,11 +248,11 @@ impl TracerBuilder {
         Ok(Tracer {
             inner: Arc::new(Inner {
                 lookups: Lookups::new(&network, &resolver, self.names, self.public_ip),
-                network,
+                networks: Networks::new(network, first_port),
                 policy: self.policy,
                 sent: Arc::default(),
                 answered: AtomicU64::new(0),
-                ports_chosen,
+                ports_chosen: first_port.is_some(),
                 budget: limits.probes_per_second.map(Budget::new).map(Arc::new),
                 resolver,
                 requests: Arc::new(Semaphore::new(limits.requests)),

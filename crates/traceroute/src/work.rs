@@ -8,7 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep_until};
 use traceroute_core::{Destination, Hop, Protocol, Results, Schedule, TcpMethod, TracerouteError};
-use traceroute_packets::Watched;
+use traceroute_packets::{Network, Watched};
 use traceroute_tcp::Numbering;
 use tracing::debug;
 
@@ -31,20 +31,24 @@ pub(crate) async fn carry_out(
     phase: &Watched<Phase>,
 ) -> Result<Results, Error> {
     // Boxed, because a request is long done with it while it waits for answers.
-    let destination = Box::pin(resolve(tracer, request, phase)).await?;
+    let (network, destination) = Box::pin(async {
+        let network = tracer.networks.of(request.access()).await?;
+        Ok::<_, Error>((network, resolve(tracer, network, request, phase).await?))
+    })
+    .await?;
     if let Some(policy) = &tracer.policy {
         let target = destination.address;
         policy.check(target, request).map_err(|reason| Error::Refused { target, reason })?;
     }
     let enrichment = Enrichment::begin(&tracer.lookups, request, events);
-    let source = tracer.network.source_address(request.protocol, destination, request.effective_port())?;
+    let source = network.source_address(request.protocol, destination, request.effective_port())?;
     debug!(address = %destination.address, %source, "tracing");
 
     events.send(|| TraceEvent::Resolved { target: destination.address, source });
 
     let context = Context {
-        network: &tracer.network,
-        sink: BudgetedSink::new(tracer.network.sink(), tracer.budget.clone(), Arc::clone(&tracer.sent)),
+        network,
+        sink: BudgetedSink::new(network.sink(), tracer.budget.clone(), Arc::clone(&tracer.sent)),
         source,
         destination,
         port: request.effective_port(),
@@ -67,12 +71,17 @@ pub(crate) async fn carry_out(
 }
 
 /// The address to trace, and how it is to be reached.
-async fn resolve(tracer: &Inner, request: &Request, phase: &Watched<Phase>) -> Result<Destination, Error> {
+async fn resolve(
+    tracer: &Inner,
+    network: &Network,
+    request: &Request,
+    phase: &Watched<Phase>,
+) -> Result<Destination, Error> {
     let (address, zone) = match &request.target.host {
         Host::Address { address, zone } => (*address, zone.as_deref()),
         Host::Name(name) => {
             let address = tokio::select! {
-                address = tracer.resolver.resolve(&tracer.network, name, request.family, request.held()) => address?,
+                address = tracer.resolver.resolve(network, name, request.family, request.held()) => address?,
                 () = reached(phase, Phase::Stopped) => return Err(Error::Stopped),
             };
             if let Some(reason) = not_a_host(address) {
@@ -81,7 +90,7 @@ async fn resolve(tracer: &Inner, request: &Request, phase: &Watched<Phase>) -> R
             (address, None)
         }
     };
-    let index = |name: &str| tracer.network.interface_index(name);
+    let index = |name: &str| network.interface_index(name);
     let of_zone = match zone {
         Some(zone) => Some(index(zone)?.ok_or_else(|| InvalidRequest::Target {
             target: request.target.text.clone(),
@@ -234,7 +243,7 @@ impl Parts<'_> {
     /// Whether a run that failed like this is done again with SYN probes. Other failures are not papered over.
     fn falls_back_for(&self, error: &TracerouteError) -> bool {
         self.request.tcp_method == TcpMethod::PreferSack
-            && matches!(error, TracerouteError::SackNotSupported { .. })
+            && matches!(error, TracerouteError::SackNotSupported { .. } | TracerouteError::NotCapable { .. })
     }
 
     fn run(&self, index: usize, method: Method) -> Work<'_> {

@@ -35,4 +35,4 @@ pub(super) use self::system::{
     interface_index, leave_through, routed_socket, set_traffic_class_v6,
 };
 #[cfg(target_os = "macos")]
-pub(crate) use self::system::{Prepared, open, prepare};
+pub(crate) use self::system::{OFFERED, Prepared, open, prepare};

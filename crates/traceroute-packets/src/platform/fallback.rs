@@ -4,7 +4,10 @@ use std::path::Path;
 
 use traceroute_core::{Operation, TracerouteError};
 
-use crate::network::{Network, NetworkOptions};
+use crate::network::{Access, Network, NetworkOptions};
+
+/// What there is.
+pub(crate) const OFFERED: [Access; 0] = [];
 
 /// Nothing can be done beforehand.
 #[derive(Debug)]

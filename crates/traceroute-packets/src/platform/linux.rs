@@ -33,6 +33,9 @@ use self::capture::LinuxCapture;
 use self::namespace::Namespace;
 use self::sink::LinuxSink;
 
+/// What there is.
+pub(crate) const OFFERED: [Access; 1] = [Access::Usual];
+
 /// A capture's socket that has its buffer, and captures nothing yet.
 pub(crate) type Prepared = Socket;
 

@@ -24,4 +24,4 @@ pub(super) use open::{
     interface_index, leave_through, routed_socket, set_traffic_class_v6,
 };
 #[cfg(windows)]
-pub(crate) use open::{Prepared, open, prepare};
+pub(crate) use open::{OFFERED, Prepared, open, prepare};

@@ -24,6 +24,9 @@ pub(in crate::platform) use crate::platform::unix::{
     interface_index,
 };
 
+/// What there is.
+pub(crate) const OFFERED: [Access; 1] = [Access::Usual];
+
 /// Nothing is better done beforehand.
 #[derive(Debug)]
 pub(crate) struct Prepared;

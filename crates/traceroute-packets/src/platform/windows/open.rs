@@ -40,6 +40,9 @@ pub(in super::super) const DESCRIPTORS_EXHAUSTED: [i32; 2] = [WSAEMFILE, WSAENOB
 /// Ports for sockets that do not ask for one, unless an administrator has changed that.
 const EPHEMERAL: RangeInclusive<u16> = 49_152..=65_535;
 
+/// What there is.
+pub(crate) const OFFERED: [Access; 3] = [Access::Usual, Access::Driver, Access::Connections];
+
 /// Nothing is better done beforehand.
 #[derive(Debug)]
 pub(crate) struct Prepared;
