@@ -84,6 +84,7 @@ mod imp {
         }
 
         /// Has no effect here.
+        #[expect(clippy::unused_self, reason = "on Unix it is used")]
         pub(crate) fn end_by_the_next(&self) {}
     }
 }

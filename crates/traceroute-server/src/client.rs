@@ -39,7 +39,7 @@ impl Client {
     /// Elsewhere tokio tells of the end together with what is to be read only: hyper has to notice it.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     pub(crate) async fn gone(self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// An answer whose making ends with the client. What is ready already is sent in any case.

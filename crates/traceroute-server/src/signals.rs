@@ -39,6 +39,7 @@ mod imp {
     use std::io;
 
     /// Waits for Ctrl-C.
+    #[expect(clippy::unnecessary_wraps, reason = "on Unix it can fail")]
     pub(crate) fn first() -> io::Result<impl Future<Output = ()>> {
         // Where it cannot be listened to it ends the process, as it would anyway.
         Ok(async { tokio::signal::ctrl_c().await.unwrap_or_default() })

@@ -32,6 +32,7 @@ mod imp {
     }
 
     /// The system's own time-out counts.
+    #[expect(clippy::unnecessary_wraps, reason = "on Linux it can fail")]
     pub(crate) fn give_up_who_does_not_read(_: &SockRef<'_>, _: Duration) -> io::Result<()> {
         Ok(())
     }
@@ -51,6 +52,7 @@ pub(crate) fn bind_again(socket: &Socket) -> io::Result<()> {
 
 /// They are in nobody's way here, where the option would let another program listen at the same address.
 #[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "on Unix it can fail")]
 pub(crate) fn bind_again(_: &Socket) -> io::Result<()> {
     Ok(())
 }

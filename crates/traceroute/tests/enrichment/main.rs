@@ -1,5 +1,6 @@
 //! What a request looks up, from real servers on loopback, while it traces a simulated network. Real sockets and virtual
 //! time do not mix: the times here are real, and bounded loosely.
+#![cfg(target_os = "linux")]
 
 #[path = "../common/client.rs"]
 mod client;

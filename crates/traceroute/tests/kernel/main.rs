@@ -1,4 +1,5 @@
 //! Whole requests over this host's kernel, in network namespaces. Needs root, iproute2 and nftables.
+#![cfg(target_os = "linux")]
 
 mod at_once;
 mod identities;
