@@ -25,6 +25,10 @@ pub(crate) enum Failure {
     Violations(Vec<String>),
     /// Some of several checks failed, and said why.
     Checks(Vec<&'static str>),
+    /// A program did something else than it should.
+    Unexpected(String),
+    /// One of several steps failed.
+    Step { title: String, failure: Box<Failure>, remedy: &'static str },
 }
 
 impl fmt::Display for Failure {
@@ -38,6 +42,8 @@ impl fmt::Display for Failure {
             Self::Metadata(error) => write!(f, "cannot understand the output of `cargo metadata`: {error}"),
             Self::Violations(lines) => f.write_str(&lines.join("\n")),
             Self::Checks(names) => write!(f, "failed: {}", names.join(", ")),
+            Self::Unexpected(what) => f.write_str(what),
+            Self::Step { title, failure, remedy } => write!(f, "{title}: {failure}\n{remedy}"),
         }
     }
 }

@@ -2,14 +2,17 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks")]
 
 mod bench;
+mod cross;
 mod deb;
 mod doc;
 mod failure;
 mod lint;
+mod localhost;
 mod metadata;
 mod process;
 mod soak;
 mod test;
+mod trace;
 
 use std::env;
 use std::ffi::OsString;
@@ -25,8 +28,16 @@ struct Command {
     run: fn(&[OsString]) -> Result<(), Failure>,
 }
 
-const COMMANDS: &[Command] =
-    &[lint::COMMAND, test::COMMAND, doc::COMMAND, bench::COMMAND, soak::COMMAND, deb::COMMAND];
+const COMMANDS: &[Command] = &[
+    lint::COMMAND,
+    test::COMMAND,
+    doc::COMMAND,
+    localhost::COMMAND,
+    cross::COMMAND,
+    bench::COMMAND,
+    soak::COMMAND,
+    deb::COMMAND,
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();
@@ -68,7 +79,7 @@ mod tests {
     #[test]
     fn help_lists_every_command() {
         for command in COMMANDS {
-            assert!(help().contains(&format!("\n  {:5}  {}\n", command.name, command.about)));
+            assert!(help().contains(&format!("\n  {:9}  {}\n", command.name, command.about)));
         }
     }
 }

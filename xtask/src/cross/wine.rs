@@ -1,0 +1,109 @@
+//! Windows programs, run by Wine.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use crate::failure::Failure;
+use crate::process::run;
+
+use super::target::Target;
+use super::workshop::Workshop;
+
+const TRACER: &str = "datadog-traceroute.exe";
+const SERVER: &str = "datadog-traceroute-server.exe";
+/// What the developer's own commands test is this machine.
+const DEVELOPERS: [&str; 3] = ["xtask", "xtask-bench", "xtask-soak"];
+
+fn prefix(workshop: &Workshop) -> PathBuf {
+    workshop.directory.join("wine")
+}
+
+/// A command with our Windows, that says nothing of its own and asks for nothing to be installed.
+fn in_prefix(workshop: &Workshop, command: &mut Command) {
+    command.env("WINEPREFIX", prefix(workshop)).env("WINEARCH", "win64").env("WINEDEBUG", "-all");
+    command.env("WINEDLLOVERRIDES", "mscoree,mshtml=").env_remove("DISPLAY");
+}
+
+/// A Windows of our own, with the library that this Wine lacks.
+pub(super) fn make_prefix(workshop: &Workshop) -> Result<(), Failure> {
+    let library = prefix(workshop).join("drive_c/windows/system32/bcryptprimitives.dll");
+    if library.exists() {
+        eprintln!("present");
+        return Ok(());
+    }
+    fs::create_dir_all(&workshop.directory)
+        .map_err(|error| Failure::CannotWrite { path: workshop.directory.clone(), error })?;
+    let mut boot = Command::new("wine");
+    in_prefix(workshop, &mut boot);
+    run(boot.args(["wineboot", "--init"]))?;
+    stop(workshop)?;
+    let mut compiler = Command::new("x86_64-w64-mingw32-gcc");
+    compiler.args(["-O2", "-shared", "-s", "-o"]).arg(library);
+    run(compiler.arg(workshop.source("bcryptprimitives.c")).arg("-ladvapi32"))
+}
+
+/// Ends what this Windows runs, so that nothing is left and the next program has all of it inside its own namespace.
+fn stop(workshop: &Workshop) -> Result<(), Failure> {
+    for action in ["--kill", "--wait"] {
+        let mut server = Command::new("wineserver");
+        in_prefix(workshop, &mut server);
+        // To kill is an error where nothing runs, which is as good.
+        server
+            .arg(action)
+            .stderr(Stdio::null())
+            .status()
+            .map_err(|error| Failure::CannotStart { program: format!("wineserver {action}"), error })?;
+    }
+    Ok(())
+}
+
+/// All tests that are no programs' and need no Linux.
+pub(super) fn test(workshop: &Workshop) -> Result<(), Failure> {
+    let others = DEVELOPERS.into_iter().flat_map(|name| ["--exclude".to_owned(), name.to_owned()]);
+    let kinds = ["--workspace", "--lib", "--bins", "--tests"].map(str::to_owned);
+    let mut tests = workshop.test(Target::Windows, kinds.into_iter().chain(others));
+    in_prefix(workshop, &mut tests);
+    let passed = run(&mut tests);
+    stop(workshop)?;
+    passed
+}
+
+/// What the programs say of themselves, and what they say of a mistake.
+pub(super) fn run_programs(workshop: &Workshop) -> Result<(), Failure> {
+    let checked = check_programs(workshop);
+    stop(workshop)?;
+    checked
+}
+
+fn check_programs(workshop: &Workshop) -> Result<(), Failure> {
+    for name in [TRACER, SERVER] {
+        let program = name.trim_end_matches(".exe");
+        expect_said(workshop, name, &["--version"], 0, program)?;
+        expect_said(workshop, name, &["--help"], 0, "Usage: ")?;
+        expect_said(workshop, name, &["--nonsense"], 1, "--nonsense")?;
+    }
+    expect_said(workshop, TRACER, &["--proto", "nonsense", "127.0.0.1"], 1, "unknown protocol")
+}
+
+/// Runs a program, which has to end with a status and to say something on the way.
+fn expect_said(
+    workshop: &Workshop,
+    name: &str,
+    arguments: &[&str],
+    status: i32,
+    words: &str,
+) -> Result<(), Failure> {
+    let mut program = Command::new("wine");
+    in_prefix(workshop, &mut program);
+    program.arg(workshop.program(Target::Windows, name)).args(arguments).stdin(Stdio::null());
+    let shown = format!("{name} {}", arguments.join(" "));
+    let ran = program.output().map_err(|error| Failure::CannotStart { program: shown.clone(), error })?;
+    let Output { status: ended, stdout, stderr } = ran;
+    let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    if ended.code() == Some(status) && said.contains(words) {
+        eprintln!("{shown}: {status}, {}", said.lines().next().unwrap_or_default());
+        return Ok(());
+    }
+    Err(Failure::Unexpected(format!("{shown} ended with {ended} instead of {status} and `{words}`:\n{said}")))
+}
