@@ -4,8 +4,10 @@
 mod bench;
 mod cross;
 mod deb;
+mod dist;
 mod doc;
 mod failure;
+mod generated;
 mod lint;
 mod localhost;
 mod metadata;
@@ -13,6 +15,7 @@ mod process;
 mod soak;
 mod test;
 mod trace;
+mod workflows;
 
 use std::env;
 use std::ffi::OsString;
@@ -30,6 +33,7 @@ struct Command {
 
 const COMMANDS: &[Command] = &[
     lint::COMMAND,
+    workflows::COMMAND,
     test::COMMAND,
     doc::COMMAND,
     localhost::COMMAND,
@@ -37,6 +41,7 @@ const COMMANDS: &[Command] = &[
     bench::COMMAND,
     soak::COMMAND,
     deb::COMMAND,
+    dist::COMMAND,
 ];
 
 fn main() -> ExitCode {

@@ -20,6 +20,7 @@ pub(crate) struct Metadata {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Package {
     pub(crate) name: String,
+    pub(crate) version: String,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) targets: Vec<Target>,
 }
@@ -73,6 +74,7 @@ pub(crate) fn workspace(packages: &[(&str, &[&str])]) -> Metadata {
     };
     let package = |&(name, dependencies): &(&str, &[&str])| Package {
         name: name.into(),
+        version: "0.0.0".into(),
         dependencies: dependencies.iter().map(dependency).collect(),
         targets: Vec::new(),
     };

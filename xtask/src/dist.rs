@@ -1,0 +1,177 @@
+//! `cargo xtask dist`: the archive of a platform, as a release has it.
+
+mod sbom;
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command as Process;
+
+use crate::Command;
+use crate::failure::Failure;
+use crate::generated;
+use crate::metadata::Metadata;
+use crate::process::{cargo, output, run};
+
+pub(crate) const COMMAND: Command = Command {
+    name: "dist",
+    about: "Pack the programs: dist TRIPLE [DIRECTORY WITH PROGRAMS]; an archive, its checksum and its parts list",
+    run: dist,
+};
+
+const PROGRAMS: [&str; 2] = ["datadog-traceroute", "datadog-traceroute-server"];
+const PACKAGES: [&str; 2] = ["traceroute-cli", "traceroute-server"];
+const DOCUMENTS: [&str; 3] = ["LICENSE", "README.md", "CHANGELOG.md"];
+
+/// Builds the programs, unless they were built already, and packs them.
+fn dist(arguments: &[OsString]) -> Result<(), Failure> {
+    let unexpected = || Failure::Arguments(arguments.into());
+    let (target, built) = match arguments {
+        [target] => (target, None),
+        [target, built] => (target, Some(PathBuf::from(built))),
+        _ => return Err(unexpected()),
+    };
+    let target = target.to_str().filter(|target| !target.starts_with('-')).ok_or_else(unexpected)?;
+    let metadata = Metadata::load()?;
+    let programs = built.map_or_else(|| build(&metadata, target), Ok)?;
+    let version = metadata.packages.iter().find(|package| package.name == PACKAGES[0]);
+    let version = version.map(|package| package.version.as_str()).unwrap_or_default();
+    let name = format!("datadog-traceroute-{version}-{target}");
+    let shelf = metadata.target_directory.join("dist");
+    let directory = shelf.join(&name);
+
+    fill(&directory, &metadata, target, &programs)?;
+    let archive = archive_name(&name, target);
+    remove(&shelf.join(&archive))?;
+    run(pack(&archive, &name).current_dir(&shelf))?;
+    write(&shelf.join(format!("{name}.cdx.json")), &sbom::describe(&metadata, target, PACKAGES)?)?;
+    let sum = output(checksum(&archive).current_dir(&shelf))?;
+    write(&shelf.join(format!("{archive}.sha256")), &sum)?;
+    eprintln!("{}", shelf.join(archive).display());
+    Ok(())
+}
+
+/// Where the programs for a target are, when they have been built.
+fn build(metadata: &Metadata, target: &str) -> Result<PathBuf, Failure> {
+    let packages = PACKAGES.iter().flat_map(|package| ["--package", package]);
+    run(cargo(["build", "--release", "--locked", "--target", target]).args(packages))?;
+    Ok(metadata.target_directory.join(target).join("release"))
+}
+
+/// The directory that is packed.
+fn fill(directory: &Path, metadata: &Metadata, target: &str, programs: &Path) -> Result<(), Failure> {
+    if directory.exists() {
+        fs::remove_dir_all(directory)
+            .map_err(|error| Failure::CannotWrite { path: directory.to_owned(), error })?;
+    }
+    generated::write(&own_program(metadata)?, &directory.join("completions"))?;
+    let page = "datadog-traceroute.1";
+    move_file(&directory.join("completions").join(page), &directory.join(page))?;
+    for program in PROGRAMS {
+        let program = format!("{program}{}", program_suffix(target));
+        copy(&programs.join(&program), &directory.join(&program))?;
+    }
+    DOCUMENTS.iter().try_for_each(|name| copy(&metadata.workspace_root.join(name), &directory.join(name)))
+}
+
+/// The program for this machine: the one that is packed may not run here.
+fn own_program(metadata: &Metadata) -> Result<PathBuf, Failure> {
+    run(&mut cargo(["build", "--locked", "--package", PACKAGES[0]]))?;
+    let name = format!("{}{}", PROGRAMS[0], env::consts::EXE_SUFFIX);
+    Ok(metadata.target_directory.join("debug").join(name))
+}
+
+fn is_windows(target: &str) -> bool {
+    target.contains("-windows-")
+}
+
+fn program_suffix(target: &str) -> &'static str {
+    if is_windows(target) { ".exe" } else { "" }
+}
+
+/// What each system opens without further programs.
+fn archive_name(name: &str, target: &str) -> String {
+    format!("{name}.{}", if is_windows(target) { "zip" } else { "tar.gz" })
+}
+
+fn pack(archive: &str, directory: &str) -> Process {
+    let (program, arguments): (_, &[&str]) =
+        if Path::new(archive).extension().is_some_and(|extension| extension == "zip") {
+            ("7z", &["a", "-bso0", "-tzip"])
+        } else {
+            ("tar", &["-czf"])
+        };
+    let mut pack = Process::new(program);
+    pack.args(arguments).args([archive, directory]);
+    pack
+}
+
+/// A line as `sha256sum --check` reads it.
+fn checksum(archive: &str) -> Process {
+    let [program, arguments @ ..] = checksum_program(env::consts::OS);
+    let mut checksum = Process::new(program);
+    checksum.args(arguments.iter().filter(|argument| !argument.is_empty())).arg(archive);
+    checksum
+}
+
+fn checksum_program(system: &str) -> [&'static str; 3] {
+    if system == "macos" { ["shasum", "-a", "256"] } else { ["sha256sum", "", ""] }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    fs::copy(from, to).map(drop).map_err(|error| Failure::CannotRead { path: from.to_owned(), error })
+}
+
+fn move_file(from: &Path, to: &Path) -> Result<(), Failure> {
+    fs::rename(from, to).map_err(|error| Failure::CannotWrite { path: to.to_owned(), error })
+}
+
+fn write(path: &Path, text: &[u8]) -> Result<(), Failure> {
+    fs::write(path, text).map_err(|error| Failure::CannotWrite { path: path.to_owned(), error })
+}
+
+/// A packer would add to an archive that is there.
+fn remove(path: &Path) -> Result<(), Failure> {
+    if !path.exists() {
+        return Ok(());
+    }
+    fs::remove_file(path).map_err(|error| Failure::CannotWrite { path: path.to_owned(), error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(process: &Process) -> Vec<String> {
+        let words = std::iter::once(process.get_program()).chain(process.get_args());
+        words.map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn windows_has_a_zip_with_exe_files_and_others_a_tar() {
+        for (target, archive, suffix, packer) in [
+            ("x86_64-pc-windows-msvc", "a.zip", ".exe", "7z"),
+            ("aarch64-apple-darwin", "a.tar.gz", "", "tar"),
+            ("x86_64-unknown-linux-musl", "a.tar.gz", "", "tar"),
+        ] {
+            assert_eq!(archive_name("a", target), archive);
+            assert_eq!(program_suffix(target), suffix);
+            assert_eq!(words(&pack(archive, "a"))[0], packer);
+        }
+    }
+
+    #[test]
+    fn a_checksum_is_of_the_archive_alone() {
+        let words = words(&checksum("a.zip"));
+        assert_eq!(words.last().map(String::as_str), Some("a.zip"));
+        assert!(words.iter().all(|word| !word.is_empty()));
+    }
+
+    #[test]
+    fn a_target_is_needed() {
+        for arguments in [&[][..], &["--help".into()], &["a".into(), "b".into(), "c".into()]] {
+            assert!(matches!(dist(arguments), Err(Failure::Arguments(_))), "{arguments:?}");
+        }
+    }
+}
