@@ -7,8 +7,10 @@
 //! | `workshop` | where things are, and how Debian's cargo is called |
 //! | `tools` | what has to be there: Debian packages, standard libraries, zig |
 //! | `wine` | Windows programs |
+//! | `router` | a network of three namespaces |
 
 mod plan;
+mod router;
 mod target;
 mod tools;
 mod wine;
@@ -71,6 +73,7 @@ impl Step {
             Self::WinePrefix => wine::make_prefix(workshop),
             Self::WineTests => wine::test(workshop),
             Self::WinePrograms => wine::run_programs(workshop),
+            Self::WineTrace => wine::trace(workshop),
         }
     }
 }

@@ -24,6 +24,7 @@ pub(super) enum Step {
     WinePrefix,
     WineTests,
     WinePrograms,
+    WineTrace,
 }
 
 impl Extent {
@@ -51,6 +52,7 @@ pub(super) fn steps(extent: Extent) -> Vec<Step> {
                 Step::WinePrefix,
                 Step::WineTests,
                 Step::WinePrograms,
+                Step::WineTrace,
             ]),
             Target::LinuxArm => steps.push(Step::EmulatedTests),
             Target::LinuxStatic => steps.extend([Step::Link(Target::LinuxStatic), Step::EmptyRoot]),
@@ -73,6 +75,7 @@ impl Step {
             Self::WinePrefix => "a Windows of Wine's".into(),
             Self::WineTests => "the tests under Wine".into(),
             Self::WinePrograms => "the programs under Wine".into(),
+            Self::WineTrace => "a trace through a router under Wine".into(),
         }
     }
 
@@ -93,7 +96,7 @@ impl Step {
             Self::EmulatedTests => "correct what differs on arm64",
             Self::EmptyRoot => "it takes root; what the program opens, `strace -f` shows",
             Self::WinePrefix => "remove target/cross/wine to have it made anew",
-            Self::WineTests | Self::WinePrograms => {
+            Self::WineTests | Self::WinePrograms | Self::WineTrace => {
                 "WINEPREFIX=$PWD/target/cross/wine runs a program by hand: `wine target/cross/x86_64-pc-windows-gnu/debug/NAME.exe`"
             }
         }
@@ -120,6 +123,7 @@ mod tests {
             "a Windows of Wine's",
             "the tests under Wine",
             "the programs under Wine",
+            "a trace through a router under Wine",
         ];
         assert_eq!(steps(Extent::Usual).into_iter().map(Step::title).collect::<Vec<_>>(), expected);
     }
@@ -147,6 +151,7 @@ mod tests {
             (Step::Link(Target::Windows), Step::WinePrograms),
             (Step::WinePrefix, Step::WineTests),
             (Step::WinePrefix, Step::WinePrograms),
+            (Step::Link(Target::Windows), Step::WineTrace),
         ] {
             assert!(place(&all, first) < place(&all, second), "{first:?} {second:?}");
         }

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use crate::failure::Failure;
-use crate::process::run;
+use crate::process::{output, run};
+use crate::trace::Trace;
 
+use super::router::{Network, ROUTER, TARGET};
 use super::target::Target;
 use super::workshop::Workshop;
 
@@ -106,4 +108,24 @@ fn expect_said(
         return Ok(());
     }
     Err(Failure::Unexpected(format!("{shown} ended with {ended} instead of {status} and `{words}`:\n{said}")))
+}
+
+/// A trace through a network that begins and ends with it. Wine's server makes the sockets of all programs, so that it has to be
+/// started inside, too.
+pub(super) fn trace(workshop: &Workshop) -> Result<(), Failure> {
+    stop(workshop)?;
+    let network = Network::make()?;
+    let traced = trace_through(workshop, &network);
+    stop(workshop)?;
+    traced
+}
+
+fn trace_through(workshop: &Workshop, network: &Network) -> Result<(), Failure> {
+    let mut program = network.client("wine");
+    in_prefix(workshop, &mut program);
+    program.arg(workshop.program(Target::Windows, TRACER));
+    program.args("--format json --traceroute-queries 1 --e2e-queries 1 --proto icmp".split(' '));
+    Trace::read(&output(program.arg(TARGET))?)?.expect_hops(&[ROUTER, TARGET])?;
+    eprintln!("icmp: reached {TARGET} through {ROUTER}");
+    Ok(())
 }
