@@ -73,6 +73,7 @@ impl Step {
             Self::WinePrefix => wine::make_prefix(workshop),
             Self::WineTests => wine::test(workshop),
             Self::WinePrograms => wine::run_programs(workshop),
+            Self::WineService => wine::serve(workshop),
             Self::WineTrace => wine::trace(workshop),
         }
     }

@@ -1,10 +1,13 @@
 //! `cargo xtask lint`: formatting, clippy and the rules of the house.
 
 mod arrows;
+mod files;
 mod machine_paths;
+mod platforms;
 mod pure;
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use crate::Command;
 use crate::failure::Failure;
@@ -13,7 +16,7 @@ use crate::process::{cargo, run};
 
 pub(crate) const COMMAND: Command = Command {
     name: "lint",
-    about: "Check formatting, clippy, who depends on whom, purity and machine paths",
+    about: "Check formatting, clippy, who depends on whom, purity, conditions on platforms and machine paths",
     run: lint,
 };
 
@@ -22,6 +25,11 @@ type Check = fn(&Metadata) -> Result<(), Failure>;
 const CHECKS: &[(&str, Check)] = &[
     ("arrows", |metadata| no_violations(arrows::violations(metadata))),
     ("purity", |metadata| no_violations(pure::violations(metadata, &pure::read_libraries(metadata)?))),
+    ("platforms", |metadata| {
+        let sources =
+            files::read(&metadata.workspace_root, |name| Path::new(name).extension() == Some("rs".as_ref()))?;
+        no_violations(sources.iter().flat_map(|(name, text)| platforms::violations(name, text)).collect())
+    }),
     ("machine paths", |metadata| no_violations(machine_paths::violations(&metadata.workspace_root)?)),
     ("formatting", |_| run(&mut cargo(["fmt", "--all", "--check"]))),
     ("clippy", |_| run(&mut cargo("clippy --workspace --all-targets --locked -- -D warnings".split(' ')))),

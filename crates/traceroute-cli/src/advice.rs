@@ -1,6 +1,8 @@
 //! What to do about an error, where the error itself does not say so.
 
-use traceroute::{Error, Family, Operation, TracerouteError};
+use traceroute::{Error, Family, InvalidRequest, Operation, TracerouteError};
+
+use crate::system;
 
 /// The error in a line for each reason, with what to do next.
 pub(crate) fn with_advice(error: &Error) -> String {
@@ -16,6 +18,7 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::NoAddress { family: Family::V6, .. } => Some("try without -6 and --ipv6"),
         Error::Resolve { .. } => Some("check the spelling and the name servers, or give an address"),
         Error::ResolvedTo { .. } => Some("check the name, or give an address"),
+        Error::Invalid(InvalidRequest::Interface { .. }) => Some(system::INTERFACES),
         Error::Trace(error) => reason(error),
         Error::AllRunsFailed(errors) => match errors.as_slice() {
             [error] => reason(error),
@@ -28,25 +31,19 @@ fn advice(error: &Error) -> Option<&'static str> {
 fn reason(error: &TracerouteError) -> Option<&'static str> {
     match error {
         TracerouteError::NotPermitted { operation } if *operation != Operation::EnterNamespace => {
-            Some("`sudo setcap cap_net_raw+ep $(command -v datadog-traceroute)` grants it to the program")
+            system::GRANT
         }
-        TracerouteError::NetworkUnreachable { .. } | TracerouteError::HostUnreachable { .. } => Some(
-            "`ip route get ADDRESS`, with `from SOURCE` or `oif INTERFACE` where those are chosen, shows what this \
-                 host knows of the way",
-        ),
-        TracerouteError::NoSourceAddress { .. } => {
-            Some("`ip address` shows those that there are; trace an address of another family")
+        TracerouteError::NetworkUnreachable { .. } | TracerouteError::HostUnreachable { .. } => {
+            Some(system::ROUTE)
         }
-        TracerouteError::SendRejected { .. } => Some(
-            "`ip route get ADDRESS`, `ip rule` and `nft list ruleset` show which; try another --proto or --port",
-        ),
+        TracerouteError::NoSourceAddress { .. } => Some(system::FAMILIES),
+        TracerouteError::ForeignSource { .. } => Some(system::ADDRESSES),
+        TracerouteError::SendRejected { .. } => Some(system::FIREWALL),
         TracerouteError::Broadcast { .. } => Some("give the address of a host"),
         TracerouteError::SourceAddressGone { .. } | TracerouteError::CaptureEnded => {
             Some("this host's network has changed: try again")
         }
-        TracerouteError::MessageTooLong { .. } => {
-            Some("give a smaller --size: `ip route get ADDRESS` shows the interface, `ip link` its MTU")
-        }
+        TracerouteError::MessageTooLong { .. } => Some(system::MTU),
         TracerouteError::HandshakeMissed { .. } => Some("try again, or --tcp-method syn"),
         TracerouteError::IdentitiesExhausted { .. } => Some("try again when other traces have ended"),
         TracerouteError::SackNotSupported { .. } => Some("try --tcp-method prefer_sack or syn"),

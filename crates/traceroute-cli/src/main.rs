@@ -7,6 +7,7 @@ mod examples;
 mod man;
 mod output;
 mod signals;
+mod system;
 mod usage;
 
 use std::io::{self, ErrorKind, Write};
@@ -22,6 +23,7 @@ use crate::advice::with_advice;
 use crate::args::{Args, Command};
 use crate::output::{Live, Output, Screen};
 use crate::signals::Signals;
+use crate::system::LIMIT;
 
 /// What a shell reports of a process that a signal has ended: 128 and the signal's number.
 const ENDED_BY_SIGNAL: u8 = 128;
@@ -61,9 +63,7 @@ fn main() -> ExitCode {
     let runtime = match enough_descriptors().and_then(|()| runtime()) {
         Ok(runtime) => runtime,
         Err(error) => {
-            return fail(&format!(
-                "failed to run traceroute: {error}; `ulimit -n` shows and raises the limit"
-            ));
+            return fail(&format!("failed to run traceroute: {error}; {LIMIT}"));
         }
     };
     let mut live = output.live(&request);

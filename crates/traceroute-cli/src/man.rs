@@ -8,6 +8,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::args::Args;
 use crate::examples::EXAMPLES;
+use crate::system::{self, SEE_ALSO};
 
 /// Sections without flags: a heading, and paragraphs of a term and what is said of it.
 const SECTIONS: &[(&str, &[(&str, &str)])] = &[
@@ -56,14 +57,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
             ("COLUMNS", "The width of a table that is not written to a terminal, 80 by default."),
         ],
     ),
-    (
-        "PERMISSIONS",
-        &[(
-            "CAP_NET_RAW",
-            "is needed to send probes and to capture answers: run as root, or grant it with \
-             sudo setcap cap_net_raw+ep $(command -v datadog-traceroute)",
-        )],
-    ),
+    ("PERMISSIONS", &[system::PERMISSION]),
 ];
 
 /// Writes the page.
@@ -86,14 +80,13 @@ pub(crate) fn write(mut writer: impl Write) -> io::Result<()> {
     for (line, meaning) in EXAMPLES {
         page.control("TP", []).text([bold(format!("datadog-traceroute {line}"))]).text([roman(*meaning)]);
     }
-    page.control("SH", ["SEE ALSO"]).text([
-        bold("traceroute"),
-        roman("(1), "),
-        bold("mtr"),
-        roman("(8), "),
-        bold("setcap"),
-        roman("(8)"),
-    ]);
+    if !SEE_ALSO.is_empty() {
+        page.control("SH", ["SEE ALSO"]);
+        for (place, (name, section)) in (1..).zip(SEE_ALSO) {
+            let end = if place < SEE_ALSO.len() { ", " } else { "" };
+            page.text([bold(*name), roman(format!("({section}){end}"))]);
+        }
+    }
     page.to_writer(&mut writer)
 }
 

@@ -66,26 +66,48 @@ mod imp {
 
 #[cfg(not(unix))]
 mod imp {
-    /// Ctrl-C.
-    pub(crate) struct Signals;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::sync::Notify;
+
+    /// What Unix would call SIGINT.
+    const INTERRUPT: u8 = 2;
+
+    /// Ctrl-C and Ctrl-Break, of which a thread of its own hears. The first is a request to come to an end, and the second ends
+    /// the process, whatever it is doing.
+    pub(crate) struct Signals {
+        heard: Arc<Notify>,
+        /// Whether the next one ends the process.
+        last: Arc<AtomicBool>,
+    }
 
     impl Signals {
-        /// Starts to listen.
+        /// Starts to listen. Where that is not possible they end the process, as they would anyway.
         pub(crate) fn listen() -> Self {
-            Self
+            let signals = Self { heard: Arc::default(), last: Arc::default() };
+            let (heard, last) = (Arc::clone(&signals.heard), Arc::clone(&signals.last));
+            let hear = move || {
+                if last.swap(true, Ordering::SeqCst) {
+                    std::process::exit((crate::ENDED_BY_SIGNAL + INTERRUPT).into());
+                }
+                heard.notify_one();
+            };
+            ctrlc::set_handler(hear).unwrap_or_default();
+            signals
         }
 
-        /// Waits for Ctrl-C and returns the number that Unix gives it.
+        /// Waits for one of them and returns the number that Unix gives it.
         pub(crate) async fn next(&mut self) -> u8 {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                return 2;
-            }
-            std::future::pending().await
+            self.heard.notified().await;
+            self.end_by_the_next();
+            INTERRUPT
         }
 
-        /// Has no effect here.
-        #[expect(clippy::unused_self, reason = "on Unix it is used")]
-        pub(crate) fn end_by_the_next(&self) {}
+        /// From now on they end the process: nobody waits for one any more.
+        pub(crate) fn end_by_the_next(&self) {
+            self.last.store(true, Ordering::SeqCst);
+        }
     }
 }
 

@@ -158,7 +158,7 @@ pub enum TracerouteError {
         target: IpAddr,
     },
     /// The address to send from that was asked for is not this host's.
-    #[error("this host has no address {source_address} to send from: `ip address` lists those it has")]
+    #[error("this host has no address {source_address} to send from")]
     ForeignSource {
         /// The address.
         source_address: IpAddr,
@@ -182,7 +182,7 @@ pub enum TracerouteError {
         target: IpAddr,
     },
     /// A link-local address without its interface.
-    #[error("{target} is link-local: name its interface, as in {target}%eth0")]
+    #[error("{target} is link-local: name its interface, as in {target}%{INTERFACE}")]
     ScopeMissing {
         /// The target.
         target: IpAddr,
@@ -196,7 +196,7 @@ pub enum TracerouteError {
         size: usize,
     },
     /// No more file descriptors.
-    #[error("{operation}: the limit of {limit} open file descriptors is reached (raise it with `ulimit -n`)")]
+    #[error("{operation}: {}", exhausted(*limit))]
     DescriptorsExhausted {
         /// What was tried.
         operation: Operation,
@@ -341,6 +341,26 @@ const fn remedy(operation: Operation) -> &'static str {
         _ => RAW_PACKETS,
     }
 }
+
+/// What there is no more of, where so many descriptors are allowed; 0 if nobody knows how many.
+fn exhausted(limit: u64) -> impl fmt::Display {
+    fmt::from_fn(move |f| match limit {
+        0 => f.write_str("the system has no more sockets or memory for them"),
+        limit => {
+            write!(f, "the limit of {limit} open file descriptors is reached (raise it with `ulimit -n`)")
+        }
+    })
+}
+
+/// What an interface may be called.
+#[cfg(not(any(target_os = "macos", windows)))]
+const INTERFACE: &str = "eth0";
+/// What an interface may be called.
+#[cfg(target_os = "macos")]
+const INTERFACE: &str = "en0";
+/// What an interface may be called: by its index.
+#[cfg(windows)]
+const INTERFACE: &str = "12";
 
 /// What grants the permission to send and to capture packets.
 #[cfg(not(any(target_os = "macos", windows)))]

@@ -304,7 +304,7 @@ pub struct ProbeResponse {
     pub stamp: Stamp,
     /// The index of the interface on which it was seen; 0 where that is not known.
     pub interface: u32,
-    /// The TTL with which it arrived.
+    /// The TTL with which it arrived; 0 where that is not known.
     pub ttl: u8,
     /// What it quotes, if it is an ICMP error.
     pub quoted: Option<QuotedFacts>,

@@ -27,6 +27,7 @@ pub enum Backend {
 }
 
 /// What a [`Backend`] can do.
+#[expect(clippy::struct_excessive_bools, reason = "a table of yes and no, which people read as one")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// UDP probes.
@@ -48,6 +49,14 @@ pub struct Capabilities {
     pub quotes: bool,
     /// Whether a datagram that a UDP target answers with is seen.
     pub udp_answers: bool,
+    /// Whether the interface may be chosen that probes leave through.
+    pub interface: bool,
+    /// Whether link-local IPv6 addresses can be traced, which belong to an interface.
+    pub link_local: bool,
+    /// Whether the type of service or traffic class of probes may be chosen.
+    pub traffic_class: bool,
+    /// Whether network namespaces may be entered.
+    pub namespaces: bool,
 }
 
 /// The families of addresses that something works with.
@@ -82,6 +91,17 @@ pub enum Technique {
     Syn,
     /// TCP segments in a connection.
     Sack,
+}
+
+/// Something that may be chosen about probes, with some backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Choice {
+    /// The interface that they leave through.
+    Interface,
+    /// That of a link-local target.
+    Zone,
+    /// The type of service or traffic class.
+    TrafficClass,
 }
 
 impl Technique {
@@ -133,6 +153,10 @@ impl Backend {
             one_flow: true,
             quotes: true,
             udp_answers: true,
+            interface: true,
+            link_local: true,
+            traffic_class: true,
+            namespaces: false,
         };
         const NOTHING: Capabilities = Capabilities {
             udp: Families::Neither,
@@ -144,9 +168,14 @@ impl Backend {
             one_flow: false,
             quotes: false,
             udp_answers: false,
+            interface: false,
+            link_local: false,
+            traffic_class: false,
+            namespaces: false,
         };
         match self {
-            Self::PacketSocket | Self::Bpf | Self::Assembled => ALL,
+            Self::PacketSocket => Capabilities { namespaces: true, ..ALL },
+            Self::Bpf | Self::Assembled => ALL,
             Self::RawSockets => Capabilities {
                 udp: Families::V4,
                 icmp: Families::V4,
@@ -154,16 +183,22 @@ impl Backend {
                 one_flow: true,
                 quotes: true,
                 udp_answers: true,
+                interface: true,
+                traffic_class: true,
                 ..NOTHING
             },
             Self::Driver => Capabilities {
                 receive_stamps: StampSource::User,
                 send_stamps: StampSource::User,
                 udp_answers: false,
+                interface: false,
+                link_local: false,
                 ..ALL
             },
-            Self::EchoRequests => Capabilities { icmp: Families::Both, ..NOTHING },
-            Self::Connections => Capabilities { syn: Families::V4, one_flow: true, ..NOTHING },
+            Self::EchoRequests => Capabilities { icmp: Families::Both, link_local: true, ..NOTHING },
+            Self::Connections => {
+                Capabilities { syn: Families::V4, one_flow: true, interface: true, ..NOTHING }
+            }
         }
     }
 
@@ -179,16 +214,51 @@ impl Backend {
         if families.include(target) {
             return Ok(());
         }
-        let family = if target.is_ipv4() { "IPv4" } else { "IPv6" };
-        Err(TracerouteError::NotCapable { technique: technique.name(), family, remedy: self.remedy() })
+        let (technique, family) = (technique.name(), family(target));
+        Err(TracerouteError::NotCapable { technique, family, remedy: self.remedy() })
+    }
+
+    /// Whether a choice may be made for probes toward an address; an error that says what to do instead if not.
+    pub fn check_choice(self, choice: Choice, target: IpAddr) -> Result<(), TracerouteError> {
+        let Capabilities { interface, link_local, traffic_class, .. } = self.capabilities();
+        let (possible, technique, remedy) = match choice {
+            Choice::Interface => (
+                interface,
+                "probing through an interface of choice",
+                "choose --source instead, or leave both to the routing table",
+            ),
+            Choice::Zone => (link_local, "probing link-local addresses", "trace another address of the host"),
+            Choice::TrafficClass => (
+                traffic_class,
+                "probing with a type of service or traffic class",
+                "leave out --tos and --dscp, which Windows does not let programs choose",
+            ),
+        };
+        if possible {
+            return Ok(());
+        }
+        Err(TracerouteError::NotCapable { technique, family: family(target), remedy })
+    }
+
+    /// What may keep it from hearing any router, where that is usual.
+    #[must_use]
+    pub const fn why_no_router_is_heard(self) -> Option<&'static str> {
+        match self {
+            Self::RawSockets => Some(
+                "no router was heard, perhaps because Windows' firewall drops ICMP errors before programs see \
+                 them: `netsh advfirewall firewall add rule name=\"ICMPv4 errors\" protocol=icmpv4:any,any dir=in \
+                 action=allow` lets them in",
+            ),
+            _ => None,
+        }
     }
 
     /// What to do where something is not possible.
     const fn remedy(self) -> &'static str {
         match self {
             Self::RawSockets => {
-                "the raw sockets of Windows know UDP, ICMP and TCP SYN over IPv4; for all else use \
-                 --windows-driver, which needs the network driver of the Datadog Agent"
+                "the raw sockets of Windows know UDP, ICMP and TCP SYN over IPv4: use --proto icmp for IPv6, and for \
+                 all else --windows-driver, which needs the network driver of the Datadog Agent"
             }
             Self::EchoRequests => {
                 "without privileges Windows lets a program send echo requests only: use --proto icmp, or \
@@ -197,6 +267,13 @@ impl Backend {
             Self::Connections => "syn_socket knows TCP over IPv4: use another method for all else",
             Self::Driver | Self::PacketSocket | Self::Bpf | Self::Assembled => "use another method",
         }
+    }
+}
+
+const fn family(address: IpAddr) -> &'static str {
+    match address {
+        IpAddr::V4(_) => "IPv4",
+        IpAddr::V6(_) => "IPv6",
     }
 }
 
@@ -224,7 +301,78 @@ mod tests {
         let error =
             Backend::EchoRequests.check(Technique::Udp, v4).expect_err("echo requests only").to_string();
         assert!(error.contains("UDP over IPv4") && error.contains("--proto icmp"), "{error}");
+        for (choice, words) in [
+            (Choice::Interface, ["interface of choice", "--source"]),
+            (Choice::Zone, ["link-local", "another address"]),
+            (Choice::TrafficClass, ["type of service", "--dscp"]),
+        ] {
+            assert_eq!(Backend::PacketSocket.check_choice(choice, v6), Ok(()));
+            let error = Backend::Connections.check_choice(choice, v6).map_err(|error| error.to_string());
+            let possible = choice == Choice::Interface;
+            assert!(
+                error.is_err_and(|error| words.iter().all(|word| error.contains(word))) != possible,
+                "{choice:?}"
+            );
+        }
+        assert!(Backend::EchoRequests.check_choice(Choice::Interface, v4).is_err());
         let error = Backend::RawSockets.check(Technique::Icmp, v6).expect_err("no IPv6").to_string();
         assert!(error.contains("ICMP over IPv6") && error.contains("--windows-driver"), "{error}");
+    }
+
+    /// What `docs/platforms.md` says of a backend, cell by cell.
+    fn cells(backend: Backend) -> Vec<String> {
+        let Capabilities {
+            udp,
+            icmp,
+            syn,
+            sack,
+            receive_stamps,
+            send_stamps,
+            one_flow,
+            quotes,
+            udp_answers,
+            interface,
+            link_local,
+            traffic_class,
+            namespaces,
+        } = backend.capabilities();
+        let families = |families| match families {
+            Families::Neither => "no",
+            Families::V4 => "IPv4",
+            Families::Both => "IPv4, IPv6",
+        };
+        let stamps = |source| match source {
+            StampSource::Kernel => "kernel",
+            StampSource::User => "program",
+        };
+        let whether = |can| if can { "yes" } else { "no" };
+        let cells = [
+            backend.name(),
+            families(udp),
+            families(icmp),
+            families(syn),
+            families(sack),
+            stamps(receive_stamps),
+            stamps(send_stamps),
+            whether(one_flow),
+            whether(quotes),
+            whether(udp_answers),
+            whether(interface),
+            whether(link_local),
+            whether(traffic_class),
+            whether(namespaces),
+        ];
+        cells.map(str::to_owned).into()
+    }
+
+    #[test]
+    fn people_are_told_the_same() {
+        let text = include_str!("../../../docs/platforms.md");
+        let (_, table) = text.split_once("\n|---").expect("the first table is this one");
+        let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+        let rows =
+            rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect());
+        let told: Vec<Vec<String>> = rows.collect();
+        assert_eq!(told, Backend::ALL.map(cells), "docs/platforms.md has another table");
     }
 }

@@ -118,6 +118,12 @@ impl Capture {
         self.shared.seen.load(Ordering::Relaxed)
     }
 
+    /// Whether it has come to an end, and with it every subscription.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.shared.lock().ended.is_some()
+    }
+
     /// Whether no run is subscribed.
     #[must_use]
     pub fn is_idle(&self) -> bool {

@@ -25,7 +25,7 @@ mod queue;
 mod sink;
 mod watched;
 
-pub use backend::{Backend, Capabilities, Families, Technique};
+pub use backend::{Backend, Capabilities, Choice, Families, Technique};
 pub use capture::{Capture, Losses, Subscription};
 pub use clock::Clock;
 pub use driver::PacketDriver;

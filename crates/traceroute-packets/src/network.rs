@@ -52,6 +52,8 @@ pub enum Access {
     Driver,
     /// Connections with a limited TTL, on Windows.
     Connections,
+    /// The system's own echo requests, on Windows.
+    EchoRequests,
 }
 
 impl Access {
@@ -117,8 +119,9 @@ impl Network {
         }
     }
 
-    /// The same, of which this is the backend.
-    pub(crate) const fn of(mut self, backend: Backend) -> Self {
+    /// The same, which can do what this backend can: one that was assembled can do everything otherwise.
+    #[must_use]
+    pub const fn of(mut self, backend: Backend) -> Self {
         self.backend = backend;
         self
     }
@@ -205,6 +208,12 @@ impl Network {
     #[must_use]
     pub fn leased(&self) -> usize {
         self.leases.live()
+    }
+
+    /// Whether its capture has come to an end, after which it is of no use.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.capture.has_ended()
     }
 
     /// How many identities are lent out and whether no run is subscribed: for tests that nothing is left behind.

@@ -176,7 +176,7 @@ impl Args {
                 header_timeout: ms(self.header_timeout),
                 drain: ms(self.shutdown_timeout),
             },
-            tracer: Tracer::builder().limits(Limits {
+            tracer: Tracer::builder().windows_driver(self.windows_driver).limits(Limits {
                 probes_per_second: NonZeroU32::new(self.probe_rate),
                 // The service's own limit is exact: the tracer counts those of clients that have gone for a moment longer.
                 requests: usize::MAX,

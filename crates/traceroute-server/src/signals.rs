@@ -34,15 +34,38 @@ mod imp {
     }
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 mod imp {
     use std::io;
 
-    /// Waits for Ctrl-C.
-    #[expect(clippy::unnecessary_wraps, reason = "on Unix it can fail")]
+    use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlClose, CtrlShutdown};
+    use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
+    use tracing::warn;
+
+    /// What Windows has of a process that Ctrl-C ended: `STATUS_CONTROL_C_EXIT`.
+    const ENDED_BY_SIGNAL: i32 = 0xc000_013a_u32.cast_signed();
+
+    /// Waits for the first Ctrl-C, Ctrl-Break, or end of the console or of the system. The second ends the process at once.
     pub(crate) fn first() -> io::Result<impl Future<Output = ()>> {
-        // Where it cannot be listened to it ends the process, as it would anyway.
-        Ok(async { tokio::signal::ctrl_c().await.unwrap_or_default() })
+        let mut signals = (ctrl_c()?, ctrl_break()?, ctrl_close()?, ctrl_shutdown()?);
+        Ok(async move {
+            received(&mut signals).await;
+            tokio::spawn(async move {
+                received(&mut signals).await;
+                warn!("ended by a second signal");
+                std::process::exit(ENDED_BY_SIGNAL);
+            });
+        })
+    }
+
+    async fn received(signals: &mut (CtrlC, CtrlBreak, CtrlClose, CtrlShutdown)) {
+        let (interrupt, stop, close, shutdown) = signals;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = stop.recv() => {}
+            _ = close.recv() => {}
+            _ = shutdown.recv() => {}
+        }
     }
 }
 

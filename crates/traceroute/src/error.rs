@@ -42,7 +42,7 @@ pub enum InvalidRequest {
         why: String,
     },
     /// There is no such interface.
-    #[error("there is no interface {name:?}: `ip link` lists those there are")]
+    #[error("there is no interface {name:?}")]
     Interface {
         /// What was given.
         name: String,

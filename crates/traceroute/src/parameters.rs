@@ -263,8 +263,10 @@ pub const SKIP_PRIVATE_HOPS: Switch =
     Switch { name: "skip-private-hops", meaning: "Blank hops with private addresses" };
 
 /// The kernel driver of Windows.
-pub const WINDOWS_DRIVER: Switch =
-    Switch { name: "windows-driver", meaning: "Use the Windows kernel driver (no effect elsewhere)" };
+pub const WINDOWS_DRIVER: Switch = Switch {
+    name: "windows-driver",
+    meaning: "Use the network driver of the Datadog Agent on Windows (no effect elsewhere)",
+};
 
 impl Number {
     /// Reads a decimal number, whether it is within the range or not.

@@ -56,7 +56,7 @@ impl Method {
     }
 
     /// What the packet I/O has to know.
-    const fn technique(self) -> Technique {
+    pub(crate) const fn technique(self) -> Technique {
         match self {
             Self::Udp => Technique::Udp,
             Self::Icmp => Technique::Icmp,

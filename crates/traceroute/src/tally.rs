@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use traceroute_core::{
-    EndToEnd, RequestDestination, RequestSource, Results, RunResult, TcpMethod, Traceroute, TracerouteError,
+    EndToEnd, RequestDestination, RequestSource, Results, RunReport, RunResult, TcpMethod, Traceroute,
+    TracerouteError,
 };
 use tracing::{debug, warn};
 
@@ -134,7 +135,7 @@ impl<'a> Tally<'a> {
     }
 
     /// How a run probes after all, where that is not what was asked for.
-    fn fell_back_to(&self, run: usize) -> Option<TcpMethod> {
+    pub(crate) fn fell_back_to(&self, run: usize) -> Option<TcpMethod> {
         self.runs_fallen_back.contains(&run).then_some(TcpMethod::Syn)
     }
 
@@ -157,7 +158,12 @@ impl<'a> Tally<'a> {
         self.events.send(|| TraceEvent::EndToEnd { probe, rtt });
     }
 
-    pub(crate) fn results(self, finished: Vec<(usize, Finished)>) -> Result<Results, Error> {
+    /// If no router was heard at all, `why_no_router` is a warning.
+    pub(crate) fn results(
+        self,
+        finished: Vec<(usize, Finished)>,
+        why_no_router: Option<&str>,
+    ) -> Result<Results, Error> {
         let request = self.request;
         if self.is_hopeless() {
             let failures = if self.runs() == 0 { self.probes_failed } else { self.runs_failed };
@@ -167,6 +173,8 @@ impl<'a> Tally<'a> {
         let mut finished = finished;
         finished.sort_by_key(|(index, _)| place(index));
         let speaking = finished.iter().filter(|(_, finished)| finished.report.target_speaks).count();
+        let no_router =
+            why_no_router.filter(|_| heard_no_router(finished.iter().map(|(_, run)| &run.report)));
         let runs = finished.into_iter().map(|(index, finished)| result(finished, self.fell_back_to(index)));
         let runs = runs.collect();
         let mut traceroute = Traceroute::new(runs);
@@ -183,6 +191,7 @@ impl<'a> Tally<'a> {
                 self.runs()
             )
         }));
+        let warnings = warnings.chain(no_router.map(str::to_owned));
         Ok(Results {
             test_run_id: random_id(),
             protocol: request.protocol,
@@ -198,4 +207,65 @@ impl<'a> Tally<'a> {
 fn result(finished: Finished, method: Option<TcpMethod>) -> RunResult {
     let Finished { id, source, destination, report, drops } = finished;
     RunResult::new(id, source, destination, report, method, drops)
+}
+
+/// Whether there were routers to be heard, and none was.
+fn heard_no_router<'a>(runs: impl Iterator<Item = &'a RunReport>) -> bool {
+    let mut routers = runs.flat_map(|run| {
+        let all = run.hops.len();
+        run.hops.iter().take(if run.reached { all.saturating_sub(1) } else { all })
+    });
+    let mut any = false;
+    let none = routers.all(|hop| {
+        any = true;
+        hop.answer.is_none()
+    });
+    any && none
+}
+
+#[cfg(test)]
+mod tests {
+    use traceroute_core::{EndReason, HopAnswer, HopReport, StampSource, Ttl};
+
+    use super::*;
+
+    /// A run whose hops have answered or not, the last of them the destination if that was reached.
+    fn run(answered: &[bool], reached: bool) -> RunReport {
+        let answer = HopAnswer {
+            address: [192, 0, 2, 1].into(),
+            rtt: Duration::from_millis(1),
+            rtt_source: StampSource::User,
+            unreachable: None,
+            quoted: None,
+        };
+        let hops = (1..).filter_map(Ttl::new).zip(answered);
+        RunReport {
+            hops: hops
+                .map(|(ttl, answered)| HopReport { ttl, answer: answered.then(|| answer.clone()) })
+                .collect(),
+            end_reason: if reached { EndReason::Destination } else { EndReason::MaxTtl },
+            reached,
+            port_state: None,
+            target_speaks: false,
+            late: 0,
+            duplicates: 0,
+            send_errors: 0,
+        }
+    }
+
+    #[test]
+    fn a_router_that_none_of_several_runs_hears_is_missed_and_a_neighbour_is_not() {
+        for (runs, missed) in [
+            (&[run(&[false, false, true], true)][..], true),
+            (&[run(&[false, false], false)], true),
+            (&[run(&[true], true)], false),
+            (&[run(&[false, true, true], true)], false),
+            (&[run(&[false, false, true], true), run(&[true, false, true], true)], false),
+            (&[run(&[true], true), run(&[false, true], true)], true),
+            (&[run(&[], false)], false),
+            (&[], false),
+        ] {
+            assert_eq!(heard_no_router(runs.iter()), missed, "{runs:?}");
+        }
+    }
 }

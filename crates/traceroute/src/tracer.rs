@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use traceroute_packets::{Blocks, Entropy, Network, NetworkOptions};
+use traceroute_packets::{Access, Blocks, Entropy, Network, NetworkOptions};
 
 use crate::budget::Budget;
 use crate::enrich::{Lookups, NameOptions, PublicIpOptions};
@@ -135,17 +135,17 @@ impl Tracer {
             probes_answered: inner.answered.load(Ordering::Relaxed),
             probe_backlog: inner.budget.as_ref().map_or(Duration::ZERO, |budget| budget.backlog()),
             probe_waits: inner.budget.as_ref().map_or(0, |budget| budget.waits()),
-            captured: inner.networks.open().map(Network::captured).sum(),
-            capture_drops: inner.networks.open().map(Network::capture_drops).sum(),
+            captured: inner.networks.open().map(|network| network.captured()).sum(),
+            capture_drops: inner.networks.open().map(|network| network.capture_drops()).sum(),
             requests: inner.limits.requests - inner.requests.available_permits(),
-            runs: inner.networks.open().map(Network::leased).sum(),
+            runs: inner.networks.open().map(|network| network.leased()).sum(),
         }
     }
 
     /// Whether no run holds an identity or listens to the capture.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.inner.networks.open().all(Network::is_idle)
+        self.inner.networks.open().all(|network| network.is_idle())
     }
 }
 
@@ -165,6 +165,15 @@ impl TracerBuilder {
         let prepared = self.options.prepare();
         prepared.map_err(|error| Error::opening(self.options.namespace.clone(), error))?;
         Ok(self)
+    }
+
+    /// Use the network driver of the Datadog Agent for all requests, and not only for those that [ask for
+    /// it](crate::RequestBuilder::windows_driver). On Windows only; of no effect elsewhere.
+    #[must_use]
+    pub fn windows_driver(mut self, windows_driver: bool) -> Self {
+        self.options.access =
+            if windows_driver && Access::Driver.is_offered() { Access::Driver } else { Access::Usual };
+        self
     }
 
     /// Use these blocks of ports and echo ids instead of ones chosen at random outside of the kernel's own.

@@ -8,7 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep_until};
 use traceroute_core::{Destination, Hop, Protocol, Results, Schedule, TcpMethod, TracerouteError};
-use traceroute_packets::{Network, Watched};
+use traceroute_packets::{Choice, Watched};
 use traceroute_tcp::Numbering;
 use tracing::debug;
 
@@ -32,14 +32,20 @@ pub(crate) async fn carry_out(
 ) -> Result<Results, Error> {
     // Boxed, because a request is long done with it while it waits for answers.
     let (network, destination) = Box::pin(async {
-        let network = tracer.networks.of(request.access()).await?;
-        Ok::<_, Error>((network, resolve(tracer, network, request, phase).await?))
+        let destination = resolve(tracer, request, phase).await?;
+        let target = destination.address;
+        if let Some(policy) = &tracer.policy {
+            policy.check(target, request).map_err(|reason| Error::Refused { target, reason })?;
+        }
+        let technique = method(request).technique();
+        let network = tracer.networks.of(request.access(), technique, target).await?;
+        for choice in choices(request, destination) {
+            network.backend().check_choice(choice, target)?;
+        }
+        Ok::<_, Error>((network, destination))
     })
     .await?;
-    if let Some(policy) = &tracer.policy {
-        let target = destination.address;
-        policy.check(target, request).map_err(|reason| Error::Refused { target, reason })?;
-    }
+    let network = &*network;
     let enrichment = Enrichment::begin(&tracer.lookups, request, events);
     let source = network.source_address(request.protocol, destination, request.effective_port())?;
     debug!(address = %destination.address, %source, "tracing");
@@ -63,20 +69,24 @@ pub(crate) async fn carry_out(
     parts.enrichment.hear_of_destination(destination.address);
     let finished = conduct(&parts, &mut tally, tracer.ports_chosen).await;
     Box::pin(async {
-        let mut results = tally.results(finished)?;
+        let mut results = tally.results(finished, network.backend().why_no_router_is_heard())?;
         parts.enrichment.complete(&mut results, phase).await;
         Ok(results)
     })
     .await
 }
 
+/// What a request chooses that not every system lets it choose.
+fn choices(request: &Request, to: Destination) -> impl Iterator<Item = Choice> {
+    let interface = request.interface.is_some().then_some(Choice::Interface);
+    let zone = (request.interface.is_none() && to.interface != 0).then_some(Choice::Zone);
+    let traffic_class = (request.shape.traffic_class != 0).then_some(Choice::TrafficClass);
+    [interface, zone, traffic_class].into_iter().flatten()
+}
+
 /// The address to trace, and how it is to be reached.
-async fn resolve(
-    tracer: &Inner,
-    network: &Network,
-    request: &Request,
-    phase: &Watched<Phase>,
-) -> Result<Destination, Error> {
+async fn resolve(tracer: &Inner, request: &Request, phase: &Watched<Phase>) -> Result<Destination, Error> {
+    let network = tracer.networks.usual();
     let (address, zone) = match &request.target.host {
         Host::Address { address, zone } => (*address, zone.as_deref()),
         Host::Name(name) => {
@@ -123,7 +133,7 @@ async fn conduct(parts: &Parts<'_>, tally: &mut Tally<'_>, ports_chosen: bool) -
     let mut under_way = FuturesUnordered::new();
     let mut probes_started = 0;
     let mut next_probe = Instant::now();
-    let mut runs = (0..tally.runs()).map(|index| parts.run(index, parts.method()));
+    let mut runs = (0..tally.runs()).map(|index| parts.run(index, method(parts.request)));
     if ports_chosen {
         under_way.extend(runs.by_ref());
     }
@@ -177,9 +187,11 @@ fn take<'a>(
             let listened = move |finished| Part::Listened { index, finished };
             under_way.extend(listening.map(|listening| -> Work<'a> { Box::pin(listening.map(listened)) }));
         }
-        Part::RunEnded { index, outcome: Err(error) } if parts.falls_back_for(&error) => {
+        Part::RunEnded { index, outcome: Err(error) }
+            if parts.falls_back_for(&error) && tally.fell_back_to(index).is_none() =>
+        {
             tally.run_falls_back(index, &error);
-            under_way.push(parts.run(index, parts.syn()));
+            under_way.push(parts.run(index, syn(parts.request)));
         }
         Part::RunEnded { index, outcome: Err(error) } => tally.run_ended(index, Err(error)),
         Part::Listened { index, finished: result } => finished.push((index, result)),
@@ -217,27 +229,28 @@ struct Parts<'a> {
     events: &'a Events,
 }
 
-impl Parts<'_> {
-    /// How the request's runs probe.
-    fn method(&self) -> Method {
-        match (self.request.protocol, self.request.tcp_method) {
-            (Protocol::Udp, _) => Method::Udp,
-            (Protocol::Icmp, _) => Method::Icmp,
-            (Protocol::Tcp, TcpMethod::Sack | TcpMethod::PreferSack) => Method::TcpSack,
-            (Protocol::Tcp, TcpMethod::Syn | TcpMethod::SynSocket) => self.syn(),
-        }
+/// How a request's runs probe.
+fn method(request: &Request) -> Method {
+    match (request.protocol, request.tcp_method) {
+        (Protocol::Udp, _) => Method::Udp,
+        (Protocol::Icmp, _) => Method::Icmp,
+        (Protocol::Tcp, TcpMethod::Sack | TcpMethod::PreferSack) => Method::TcpSack,
+        (Protocol::Tcp, TcpMethod::Syn | TcpMethod::SynSocket) => syn(request),
     }
+}
 
+/// How they do by SYN segments.
+fn syn(request: &Request) -> Method {
+    Method::TcpSyn(if request.paris { Numbering::Random } else { Numbering::Ascending })
+}
+
+impl Parts<'_> {
     /// How its end-to-end probes are made: they need no connection.
     fn end_to_end_method(&self) -> Method {
-        match self.method() {
-            Method::TcpSack => self.syn(),
+        match method(self.request) {
+            Method::TcpSack => syn(self.request),
             method => method,
         }
-    }
-
-    fn syn(&self) -> Method {
-        Method::TcpSyn(if self.request.paris { Numbering::Random } else { Numbering::Ascending })
     }
 
     /// Whether a run that failed like this is done again with SYN probes. Other failures are not papered over.

@@ -24,6 +24,7 @@ pub(super) enum Step {
     WinePrefix,
     WineTests,
     WinePrograms,
+    WineService,
     WineTrace,
 }
 
@@ -52,6 +53,7 @@ pub(super) fn steps(extent: Extent) -> Vec<Step> {
                 Step::WinePrefix,
                 Step::WineTests,
                 Step::WinePrograms,
+                Step::WineService,
                 Step::WineTrace,
             ]),
             Target::LinuxArm => steps.push(Step::EmulatedTests),
@@ -75,6 +77,7 @@ impl Step {
             Self::WinePrefix => "a Windows of Wine's".into(),
             Self::WineTests => "the tests under Wine".into(),
             Self::WinePrograms => "the programs under Wine".into(),
+            Self::WineService => "the service under Wine".into(),
             Self::WineTrace => "a trace through a router under Wine".into(),
         }
     }
@@ -96,7 +99,7 @@ impl Step {
             Self::EmulatedTests => "correct what differs on arm64",
             Self::EmptyRoot => "it takes root; what the program opens, `strace -f` shows",
             Self::WinePrefix => "remove target/cross/wine to have it made anew",
-            Self::WineTests | Self::WinePrograms | Self::WineTrace => {
+            Self::WineTests | Self::WinePrograms | Self::WineService | Self::WineTrace => {
                 "WINEPREFIX=$PWD/target/cross/wine runs a program by hand: `wine target/cross/x86_64-pc-windows-gnu/debug/NAME.exe`"
             }
         }
@@ -123,6 +126,7 @@ mod tests {
             "a Windows of Wine's",
             "the tests under Wine",
             "the programs under Wine",
+            "the service under Wine",
             "a trace through a router under Wine",
         ];
         assert_eq!(steps(Extent::Usual).into_iter().map(Step::title).collect::<Vec<_>>(), expected);
@@ -151,6 +155,7 @@ mod tests {
             (Step::Link(Target::Windows), Step::WinePrograms),
             (Step::WinePrefix, Step::WineTests),
             (Step::WinePrefix, Step::WinePrograms),
+            (Step::Link(Target::Windows), Step::WineService),
             (Step::Link(Target::Windows), Step::WineTrace),
         ] {
             assert!(place(&all, first) < place(&all, second), "{first:?} {second:?}");

@@ -1,8 +1,11 @@
 //! Windows programs, run by Wine.
 
 use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use crate::failure::Failure;
 use crate::process::{output, run};
@@ -85,7 +88,18 @@ fn check_programs(workshop: &Workshop) -> Result<(), Failure> {
         expect_said(workshop, name, &["--help"], 0, "Usage: ")?;
         expect_said(workshop, name, &["--nonsense"], 1, "--nonsense")?;
     }
-    expect_said(workshop, TRACER, &["--proto", "nonsense", "127.0.0.1"], 1, "unknown protocol")
+    expect_said(workshop, TRACER, &["--proto", "nonsense", "127.0.0.1"], 1, "unknown protocol")?;
+    // What Wine does not have, many a Windows has not, either.
+    for (method, words) in [
+        ("--proto udp", "use --proto icmp"),
+        ("--proto tcp --tcp-method syn", "use --proto icmp"),
+        ("--proto tcp --tcp-method syn_socket", "version 2004 of Windows 10"),
+        ("--proto icmp --windows-driver", "install the Datadog Agent"),
+    ] {
+        let line = format!("{method} --traceroute-queries 1 --e2e-queries 0 127.0.0.1");
+        expect_said(workshop, TRACER, &line.split(' ').collect::<Vec<_>>(), 1, words)?;
+    }
+    expect_said(workshop, SERVER, &["--windows-driver"], 1, "install the Datadog Agent")
 }
 
 /// Runs a program, which has to end with a status and to say something on the way.
@@ -108,6 +122,52 @@ fn expect_said(
         return Ok(());
     }
     Err(Failure::Unexpected(format!("{shown} ended with {ended} instead of {status} and `{words}`:\n{said}")))
+}
+
+/// A trace that the service carries out.
+pub(super) fn serve(workshop: &Workshop) -> Result<(), Failure> {
+    let served = ask_the_service(workshop);
+    stop(workshop)?;
+    served
+}
+
+fn ask_the_service(workshop: &Workshop) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::Unexpected(format!("the service cannot be asked: {error}"));
+    // One that is free now, and so soon nobody else's.
+    let address =
+        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(failed)?;
+    let mut program = Command::new("wine");
+    in_prefix(workshop, &mut program);
+    program.arg(workshop.program(Target::Windows, SERVER)).args(["--addr", &address.to_string()]);
+    program.stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut service =
+        program.spawn().map_err(|error| Failure::CannotStart { program: SERVER.into(), error })?;
+    // The line is there once it listens; when it ends without one, so does its output.
+    let log = service.stderr.take().map(BufReader::new);
+    let listens =
+        log.into_iter().flat_map(BufRead::lines).map_while(Result::ok).any(|line| line.contains("listening"));
+    let answer = if listens { get(address, PATH).map_err(failed) } else { Ok("it ended".to_owned()) };
+    service.kill().and_then(|()| service.wait()).map_err(failed)?;
+    let answer = answer?;
+    let Some((_, body)) = answer.split_once("\r\n\r\n").filter(|(head, _)| head.starts_with("HTTP/1.1 200 "))
+    else {
+        return Err(Failure::Unexpected(format!("{SERVER} did not serve {PATH}: {answer}")));
+    };
+    Trace::read(body.as_bytes())?.expect_hops(&["127.0.0.1"])?;
+    eprintln!("{SERVER}: served {PATH}");
+    Ok(())
+}
+
+const PATH: &str = "/traceroute?target=127.0.0.1&protocol=icmp&traceroute-queries=1&e2e-queries=1";
+
+/// What a service says to a request, head and body.
+fn get(address: SocketAddr, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_mins(1)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: service\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// A trace through a network that begins and ends with it. Wine's server makes the sockets of all programs, so that it has to be

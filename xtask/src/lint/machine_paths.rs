@@ -1,48 +1,18 @@
 //! No file names the directory that this checkout happens to be in: it is another one on the next machine.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
-use std::process::Command;
 
+use super::files;
 use crate::failure::Failure;
-use crate::process;
 
 /// One line for each place that names `root`, in the files that git knows or would add.
 pub(super) fn violations(root: &Path) -> Result<Vec<String>, Failure> {
     let mut lines = Vec::new();
-    for name in repository_files(root)? {
-        let path = root.join(&name);
-        match fs::read(&path) {
-            Ok(text) => {
-                let numbers = lines_naming(&text, root.as_os_str().as_encoded_bytes());
-                lines.extend(
-                    numbers.into_iter().map(|number| format!("{name}:{number} names {}", root.display())),
-                );
-            }
-            // Deleted but not committed; a submodule or a link to a directory.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {}
-            Err(error) => return Err(Failure::CannotRead { path, error }),
-        }
+    for (name, text) in files::read(root, |_| true)? {
+        let numbers = lines_naming(&text, root.as_os_str().as_encoded_bytes());
+        lines.extend(numbers.into_iter().map(|number| format!("{name}:{number} names {}", root.display())));
     }
     Ok(lines)
-}
-
-fn repository_files(root: &Path) -> Result<Vec<String>, Failure> {
-    let arguments = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
-    let names = process::output(git(root).args(arguments))?;
-    let names = names.split(|&byte| byte == 0).filter(|name| !name.is_empty());
-    Ok(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
-}
-
-/// Git in the directory `root`, also when a hook of another repository runs us or somebody else owns the clone.
-fn git(root: &Path) -> Command {
-    let mut git = Command::new("git");
-    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
-        git.env_remove(variable);
-    }
-    git.arg("-c").arg(format!("safe.directory={}", root.display())).current_dir(root);
-    git
 }
 
 /// The numbers of the lines with the path `root`; not those where it is but a part of another name.
@@ -64,7 +34,10 @@ fn lines_naming(text: &[u8], root: &[u8]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::process;
 
     fn found(text: &str) -> Vec<usize> {
         lines_naming(text.as_bytes(), b"/home/me/tracer")
@@ -105,7 +78,7 @@ mod tests {
         let root = std::env::temp_dir().join(format!("xtask-machine-paths-{}", std::process::id()));
         fs::create_dir_all(root.join("sub")).unwrap();
         let root = root.canonicalize().unwrap();
-        process::output(git(&root).args(["init", "--quiet"])).unwrap();
+        process::output(files::git(&root).args(["init", "--quiet"])).unwrap();
         fs::write(root.join(".gitignore"), "ignored\n").unwrap();
         let text = format!("see\n{}\n", root.display());
         for name in ["sub/a b.md", "ignored"] {

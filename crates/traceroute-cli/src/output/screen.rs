@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use terminal_size::{Height, Width};
 
 use super::text::{Line, Span, Style};
+use crate::system;
 
 /// Erases what is drawn: from the beginning of the line to the end of the screen (ECMA-48 8.3.39).
 const ERASE: &str = "\r\u{1b}[J";
@@ -119,8 +120,9 @@ impl Stream {
 
     /// Whether lines on it can be drawn over.
     pub(crate) fn can_be_redrawn(self) -> bool {
-        let dumb = std::env::var_os("TERM").map_or(cfg!(unix), |term| term == "dumb" || term.is_empty());
-        self.is_terminal() && !dumb
+        let dumb = |term: std::ffi::OsString| term == "dumb" || term.is_empty();
+        let is_dumb = std::env::var_os("TERM").map_or(system::TERMINALS_SET_TERM, dumb);
+        self.is_terminal() && !is_dumb && system::obeys_escapes()
     }
 
     /// Whether it has colours, and they are wanted (no-color.org).

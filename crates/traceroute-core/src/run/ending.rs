@@ -16,9 +16,12 @@ pub struct Distance {
 
 impl Distance {
     /// The distance that an answer with this TTL has come, if its sender started with one of the usual TTLs and the way back is
-    /// as long as the way there.
+    /// as long as the way there. `None` for 0: it is not known.
     #[must_use]
     pub fn guessed(ttl: u8) -> Option<Self> {
+        if ttl == 0 {
+            return None;
+        }
         let initial = [32, 64, 128, 255].into_iter().find(|initial| *initial >= ttl)?;
         Some(Self { ttl: Ttl::new((initial - ttl).saturating_add(1))?, exact: false })
     }

@@ -24,8 +24,8 @@ use super::blocks;
 use super::errors::refused;
 use super::sockets::{Place, SocketHost};
 pub(super) use super::unix::{
-    CONNECTING, DESCRIPTORS_EXHAUSTED, FAMILY_NOT_SUPPORTED, HOST_DOWN, MESSAGE_TOO_LONG, descriptor_limit,
-    interface_index,
+    CONNECTING, DESCRIPTORS_EXHAUSTED, FAMILY_NOT_SUPPORTED, HOST_DOWN, MESSAGE_TOO_LONG, PORT_WITHHELD,
+    descriptor_limit, interface_index,
 };
 use super::unix::{raise_descriptor_limit, set_option};
 

@@ -63,6 +63,9 @@ impl<P: Place> SocketHost<P> {
     ) -> Result<Option<Socket>, TracerouteError> {
         match self.place.run(move || bind(kind, source, port, to))? {
             Ok(socket) => Ok(Some(socket)),
+            Err(error) if imp::PORT_WITHHELD.is_some_and(|errno| error.raw_os_error() == Some(errno)) => {
+                Ok(None)
+            }
             Err(error) => match error.kind() {
                 ErrorKind::AddrInUse => Ok(None),
                 ErrorKind::AddrNotAvailable => {

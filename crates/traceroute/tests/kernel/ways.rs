@@ -84,10 +84,7 @@ async fn the_source_address_may_be_chosen_and_rules_go_by_it() {
         }
         let foreign = one_run(target, protocol).source([10, 99, 0, 1].into());
         let reason = error(&tracer, foreign).await;
-        assert_eq!(
-            reason,
-            "this host has no address 10.99.0.1 to send from: `ip address` lists those it has"
-        );
+        assert_eq!(reason, "this host has no address 10.99.0.1 to send from");
     }
 }
 
@@ -118,7 +115,7 @@ async fn the_interface_may_be_chosen() {
             assert_went(&results, source, first, protocol);
         }
         let reason = error(&tracer, one_run(target, protocol).interface("nowhere")).await;
-        assert_eq!(reason, "there is no interface \"nowhere\": `ip link` lists those there are");
+        assert_eq!(reason, "there is no interface \"nowhere\"");
     }
     let elsewhere = error(&tracer, one_run("fe80::1%other", Protocol::Udp).interface("right")).await;
     assert_eq!(elsewhere, "interface right: fe80::1%other is reached through another one");

@@ -20,8 +20,8 @@ use crate::network::{Access, Network, NetworkOptions, Parts};
 use crate::platform::blocks;
 use crate::platform::unix::raise_descriptor_limit;
 pub(in crate::platform) use crate::platform::unix::{
-    CONNECTING, DESCRIPTORS_EXHAUSTED, FAMILY_NOT_SUPPORTED, HOST_DOWN, MESSAGE_TOO_LONG, descriptor_limit,
-    interface_index,
+    CONNECTING, DESCRIPTORS_EXHAUSTED, FAMILY_NOT_SUPPORTED, HOST_DOWN, MESSAGE_TOO_LONG, PORT_WITHHELD,
+    descriptor_limit, interface_index,
 };
 
 /// What there is.

@@ -9,6 +9,9 @@ use std::net::IpAddr;
 use traceroute_wire::checksum::pseudo_header;
 use traceroute_wire::{Datagram, Endpoints, IpHeader, Sum, TcpFlags, TcpSegment, icmp, protocol, tcp};
 
+/// How much of a probe is quoted at most: what routers quote (RFC 1812 section 4.3.2.3), and more than is looked at.
+const QUOTED: usize = 548;
+
 /// What answered a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
@@ -38,7 +41,7 @@ pub(super) fn packet(probe: &[u8], answer: &Answer) -> Option<Vec<u8>> {
     match answer.kind {
         AnswerKind::Error { kind, code } => {
             let mut message = vec![kind, code, 0, 0, 0, 0, 0, 0];
-            message.extend_from_slice(probe);
+            message.extend_from_slice(&probe[..probe.len().min(QUOTED)]);
             let ttl = match endpoints {
                 Endpoints::V4 { .. } => 8,
                 Endpoints::V6 { .. } => 7,
@@ -198,6 +201,20 @@ mod tests {
             assert_eq!((error.kind, error.quoted.header.ttl), (meaning, 0));
             assert_eq!(error.quoted.header, IpHeader { ttl: 0, ..sent.header });
             assert!(packet.ends_with(sent.payload));
+        }
+    }
+
+    #[test]
+    fn the_longest_probe_is_quoted_in_part() {
+        for endpoints in [V4, V6] {
+            let mut probe = vec![0; usize::from(u16::MAX)];
+            let header = probe_header(endpoints, icmp::protocol_number(endpoints));
+            let room = probe.len() - endpoints.header_len() - icmp::HEADER_LEN;
+            icmp::write_echo_request(&header, 0x4321, 7, &vec![7; room], &mut probe);
+            let packet = answered(&probe, endpoints.destination(), AnswerKind::Error { kind: 3, code: 0 });
+            assert_eq!(packet.len(), endpoints.header_len() + icmp::HEADER_LEN + QUOTED);
+            let reply = answered(&probe, endpoints.destination(), AnswerKind::EchoReply);
+            assert_eq!(reply.len(), probe.len());
         }
     }
 

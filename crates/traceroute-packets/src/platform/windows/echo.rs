@@ -3,42 +3,57 @@
 //! The system chooses the identifiers and sequence numbers, so the probes of a run are no one flow; and it tells who answered and
 //! how, but not with which bytes.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use traceroute_core::{Destination, Direction, Operation, Sink, Stamp, TracerouteError};
 use traceroute_wire::{Datagram, IcmpMessage};
-use tracing::debug;
+use tracing::warn;
 
 use super::answers::{self, Answer};
-use super::icmp_status::{Outcome, outcome_v4, outcome_v6};
+use super::icmp_status::{Outcome, outcome_of_none, outcome_v4, outcome_v6};
 use super::sys::echo::{EchoThread, Reply, Request};
 use crate::clock::Clock;
 use crate::inbox::{Inbox, Packet};
-use crate::platform::errors::refused;
+use crate::platform::errors::{not_sent, refused};
 use crate::platform::sockets::zone;
 
-/// How long the system listens for the answer to a request, in milliseconds. Runs decide for themselves how long they do.
-const PATIENCE: u32 = 60_000;
+/// How long the system listens for the answer to a request, in milliseconds: as long as any run does. Runs decide for themselves
+/// how long that is.
+const PATIENCE: u32 = 600_000;
 
 /// Sends echo requests and puts their answers into an inbox.
 pub(super) struct EchoSink {
     clock: Clock,
     inbox: Inbox,
-    thread: EchoThread,
+    thread: Arc<EchoThread>,
 }
 
 impl EchoSink {
     pub(super) fn new(clock: Clock, inbox: Inbox) -> Result<Self, TracerouteError> {
         let thread = EchoThread::start().map_err(|error| refused(Operation::StartThread, &error))?;
-        Ok(Self { clock, inbox, thread })
+        Ok(Self { clock, inbox, thread: Arc::new(thread) })
+    }
+
+    /// Lets an inbox be told when all answers are in it that there are by then.
+    pub(super) fn catch_up(&self) -> impl FnMut(&Inbox) + Send + use<> {
+        let thread = Arc::clone(&self.thread);
+        move |inbox| {
+            let told = inbox.clone();
+            if thread.call(move || told.up_to_date()).is_err() {
+                // There is no memory for a call; nor was there for answers.
+                inbox.up_to_date();
+            }
+        }
     }
 }
 
 impl Sink for EchoSink {
     async fn send(&self, datagram: &[u8], to: Destination) -> Result<Stamp, TracerouteError> {
         let not_possible = TracerouteError::NotCapable {
-            technique: "a probe that is no echo request, or leaves through an interface of choice,",
+            technique: "a probe that is no echo request",
             family: if to.address.is_ipv4() { "IPv4" } else { "IPv6" },
             remedy: "run as Administrator, or use --windows-driver",
         };
@@ -46,11 +61,10 @@ impl Sink for EchoSink {
         let Some(IcmpMessage::EchoRequest(echo)) = IcmpMessage::parse(&parsed) else {
             return Err(not_possible);
         };
-        if to.interface != zone(to) {
-            return Err(not_possible);
-        }
-        let (clock, inbox) = (self.clock, self.inbox.clone());
+        let inbox = self.inbox.clone();
+        let clock = self.clock;
         let probe: Arc<[u8]> = datagram.into();
+        let (begun, begins) = oneshot::channel();
         let request = Request {
             from: parsed.source(),
             to: to.address,
@@ -59,6 +73,8 @@ impl Sink for EchoSink {
             traffic_class: parsed.header.traffic_class,
             data: echo.payload.to_vec(),
             patience: PATIENCE,
+            clock,
+            begun,
             done: Box::new(move |reply| {
                 let stamp = Stamp::user(clock.now());
                 if let Some(datagram) = answer(&probe, reply) {
@@ -66,25 +82,91 @@ impl Sink for EchoSink {
                 }
             }),
         };
-        let stamp = Stamp::user(self.clock.now());
         self.thread.send(request).map_err(|error| refused(Operation::SendProbe, &error))?;
-        Ok(stamp)
+        // The thread drops no request.
+        let begun = begins.await.map_err(|_| TracerouteError::CaptureEnded)?;
+        begun.map_err(|errno| {
+            not_sent(&io::Error::from_raw_os_error(errno.cast_signed()), to.address, datagram.len())
+        })
     }
 }
 
 /// What the network would have answered.
-fn answer(probe: &[u8], reply: Reply) -> Option<Vec<u8>> {
-    let Reply { status, from, ttl } = reply;
-    let outcome = match from {
-        IpAddr::V4(_) => outcome_v4(status),
-        IpAddr::V6(_) => outcome_v6(status),
+fn answer(probe: &[u8], reply: Result<Reply, u32>) -> Option<Vec<u8>> {
+    let outcome = match reply {
+        Ok(Reply { status, from: IpAddr::V4(_), .. }) => outcome_v4(status),
+        Ok(Reply { status, from: IpAddr::V6(_), .. }) => outcome_v6(status),
+        Err(errno) => outcome_of_none(errno),
     };
-    match outcome {
-        Outcome::Answered(kind) => answers::packet(probe, &Answer { from, ttl, kind }),
-        Outcome::Silent => None,
-        Outcome::NotSent(status) => {
-            debug!(status, %from, "an echo request was not sent");
+    match (outcome, reply) {
+        (Outcome::Answered(kind), Ok(Reply { from, ttl, .. })) => {
+            answers::packet(probe, &Answer { from, ttl, kind })
+        }
+        (Outcome::NotSent(errno), _) => {
+            warn!(errno, "an echo request was not sent");
             None
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use tokio::time::{Instant, timeout};
+    use traceroute_core::Source;
+    use traceroute_wire::{Endpoints, IpHeader, icmp, protocol};
+
+    use super::*;
+
+    /// Long enough for anything that is to happen.
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn what_the_system_has_no_answer_for_is_none() {
+        let probe = [0; 64];
+        for errno in [0, 11_010, 11_050, 87] {
+            assert_eq!(answer(&probe, Err(errno)), None, "{errno}");
+        }
+    }
+
+    #[tokio::test]
+    async fn all_answers_are_there_when_it_says_so() {
+        let (clock, inbox) = (Clock::since(Instant::now()), Inbox::new());
+        let sink = EchoSink::new(clock, inbox.clone()).expect("a thread");
+        let mut source = inbox.source(sink.catch_up());
+        source.catch_up();
+        assert!(timeout(SOON, source.recv()).await.expect("soon").expect("open").is_none());
+    }
+
+    #[tokio::test]
+    async fn the_systems_answer_is_that_of_the_probe() {
+        let (clock, inbox) = (Clock::since(Instant::now()), Inbox::new());
+        let mut source = inbox.source(Inbox::up_to_date);
+        let sink = EchoSink::new(clock, inbox).expect("a thread");
+        let loopback = Ipv4Addr::LOCALHOST;
+        let header = IpHeader {
+            endpoints: Endpoints::V4 { source: loopback, destination: loopback },
+            ttl: 9,
+            protocol: protocol::ICMP,
+            label: 1,
+            dont_fragment: true,
+            traffic_class: 0,
+        };
+        let to = Destination { address: loopback.into(), interface: 0, source: None };
+        for sequence in 1..4 {
+            let mut datagram = [0; 64];
+            let length = icmp::write_echo_request(&header, 0x4321, sequence, b"payload", &mut datagram);
+            let sent = sink.send(&datagram[..length], to).await.expect("everybody may send it");
+            let captured =
+                timeout(SOON, source.recv()).await.expect("soon").expect("open").expect("a packet");
+            assert!(captured.stamp.at >= sent.at);
+            let parsed = Datagram::parse(captured.datagram).expect("a datagram");
+            assert_eq!((parsed.source(), parsed.destination()), (loopback.into(), loopback.into()));
+            let Some(IcmpMessage::EchoReply(echo)) = IcmpMessage::parse(&parsed) else { panic!("no reply") };
+            assert_eq!((echo.id, echo.sequence, echo.payload), (0x4321, sequence, &b"payload"[..]));
         }
     }
 }

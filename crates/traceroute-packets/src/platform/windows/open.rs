@@ -4,14 +4,16 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::os::windows::io::AsSocket;
 use std::path::Path;
+use std::sync::Arc;
 
 use socket2::{Domain, Socket, Type};
+use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::Instant;
 use traceroute_core::{Destination, Operation, Protocol, Sink, TracerouteError};
 use tracing::debug;
 use windows_sys::Win32::Networking::WinSock::{
-    IP_UNICAST_IF, IPPROTO_IP, IPPROTO_IPV6, IPV6_TCLASS, IPV6_UNICAST_IF, WSAEAFNOSUPPORT, WSAEHOSTDOWN,
-    WSAEMFILE, WSAEMSGSIZE, WSAENOBUFS, WSAEWOULDBLOCK,
+    IP_UNICAST_IF, IPPROTO_IP, IPPROTO_IPV6, IPV6_TCLASS, IPV6_UNICAST_IF, WSAEACCES, WSAEAFNOSUPPORT,
+    WSAEHOSTDOWN, WSAEMFILE, WSAEMSGSIZE, WSAENOBUFS, WSAEPROTONOSUPPORT, WSAESOCKTNOSUPPORT, WSAEWOULDBLOCK,
 };
 
 use super::connect::ConnectSink;
@@ -35,13 +37,16 @@ pub(in super::super) const CONNECTING: i32 = WSAEWOULDBLOCK;
 pub(in super::super) const HOST_DOWN: i32 = WSAEHOSTDOWN;
 pub(in super::super) const FAMILY_NOT_SUPPORTED: i32 = WSAEAFNOSUPPORT;
 pub(in super::super) const MESSAGE_TOO_LONG: i32 = WSAEMSGSIZE;
+/// A port that nobody may have: kept for others (`netsh interface ipv4 show excludedportrange protocol=tcp`), or somebody's alone.
+pub(in super::super) const PORT_WITHHELD: Option<i32> = Some(WSAEACCES);
 pub(in super::super) const DESCRIPTORS_EXHAUSTED: [i32; 2] = [WSAEMFILE, WSAENOBUFS];
 
 /// Ports for sockets that do not ask for one, unless an administrator has changed that.
 const EPHEMERAL: RangeInclusive<u16> = 49_152..=65_535;
 
 /// What there is.
-pub(crate) const OFFERED: [Access; 3] = [Access::Usual, Access::Driver, Access::Connections];
+pub(crate) const OFFERED: [Access; 4] =
+    [Access::Usual, Access::Driver, Access::Connections, Access::EchoRequests];
 
 /// Nothing is better done beforehand.
 #[derive(Debug)]
@@ -78,38 +83,67 @@ pub(crate) async fn open(options: NetworkOptions) -> Result<Network, TracerouteE
     let common = Common { clock: Clock::since(Instant::now()), inbox: Inbox::new(), blocks, entropy };
     match options.access {
         Access::Usual => usual(common),
-        Access::Driver => by_driver(common),
-        Access::Connections => {
-            let sink = ConnectSink::new(common.clock, common.inbox.clone());
-            Ok(common.network(Backend::Connections, sink, free_ports(), Inbox::up_to_date))
-        }
+        Access::EchoRequests => by_echo_requests(common),
+        Access::Driver => by_driver(common).await,
+        Access::Connections => Ok(by_connections(common)),
     }
 }
 
 fn usual(common: Common) -> Result<Network, TracerouteError> {
     match raw::open(IPPROTO_IP) {
         Ok(socket) => {
-            let handler = RawHandler::new(common.clock, common.inbox.clone());
+            let ports = common.blocks.ports.clone();
+            let handler = RawHandler::new(common.clock, common.inbox.clone(), ports);
             let reader = Reader::start(handler).map_err(|error| refused(Operation::Capture, &error))?;
             let asker = reader.asker();
             let sink = RawSink::new(common.clock, socket, reader);
             Ok(common.network(Backend::RawSockets, sink, free_ports(), move |_| asker.ask()))
         }
-        Err(error) => {
+        Err(error) if are_not_to_be_had(&error) => {
             debug!(%error, "raw sockets are not to be had: the system sends echo requests");
-            let sink = EchoSink::new(common.clock, common.inbox.clone())?;
-            Ok(common.network(Backend::EchoRequests, sink, free_ports(), Inbox::up_to_date))
+            by_echo_requests(common)
         }
+        Err(error) => Err(refused(Operation::OpenRawSocket, &error)),
     }
 }
 
-fn by_driver(common: Common) -> Result<Network, TracerouteError> {
-    let driver = Driver::start(common.clock, common.inbox.clone())?;
-    let sink = DriverSink::open(common.clock, driver.clone())?;
+/// Whether raw sockets are Administrators' (`WSAEACCES`), or not known, as in Wine.
+fn are_not_to_be_had(error: &io::Error) -> bool {
+    let errors = [WSAEACCES, WSAEPROTONOSUPPORT, WSAESOCKTNOSUPPORT];
+    error.raw_os_error().is_some_and(|errno| errors.contains(&errno))
+}
+
+fn by_echo_requests(common: Common) -> Result<Network, TracerouteError> {
+    let sink = EchoSink::new(common.clock, common.inbox.clone())?;
+    let catch_up = sink.catch_up();
+    Ok(common.network(Backend::EchoRequests, sink, free_ports(), catch_up))
+}
+
+async fn by_driver(common: Common) -> Result<Network, TracerouteError> {
+    let (clock, inbox) = (common.clock, common.inbox.clone());
+    let started = spawn_blocking(move || {
+        let driver = Driver::start(clock, inbox)?;
+        Ok((DriverSink::open(clock, Arc::clone(&driver))?, driver))
+    });
+    // What was not carried out ended with the runtime.
+    let (sink, driver) = started.await.map_err(|_| TracerouteError::CaptureEnded)??;
     let sockets = SocketHost::new(Here, |socket| Box::new(socket));
     let asker = driver.asker();
     let host = DriverHost::new(sockets, driver);
     Ok(common.network(Backend::Driver, sink, host, move |_| asker.ask()))
+}
+
+fn by_connections(common: Common) -> Network {
+    let sink = ConnectSink::new(common.clock, common.inbox.clone());
+    let catch_up = |inbox: &Inbox| {
+        let inbox = inbox.clone();
+        // Attempts that have ended are tasks that have been woken, and have their turn before this one.
+        tokio::spawn(async move {
+            yield_now().await;
+            inbox.up_to_date();
+        });
+    };
+    common.network(Backend::Connections, sink, free_ports(), catch_up)
 }
 
 /// Ports that are free are not kept: what comes to a socket's port no raw socket is given.

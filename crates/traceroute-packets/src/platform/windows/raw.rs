@@ -8,14 +8,16 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddrV4};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use traceroute_core::{Destination, Direction, Operation, Sink, Stamp, TracerouteError};
+use traceroute_wire::{Datagram, protocol};
 use windows_sys::Win32::Networking::WinSock::IPPROTO_IP;
 
 use super::leave_through;
-use super::reader::{Handler, Opened, Reader, Reading};
+use super::reader::{Handler, Opened, Reader, Reading, Role};
 use crate::clock::Clock;
 use crate::inbox::{Inbox, Packet};
 use crate::platform::errors::{not_sent, refused};
@@ -69,7 +71,7 @@ impl RawSink {
     fn begin(&self, socket: &Arc<Socket>) -> Result<(), TracerouteError> {
         let mut sockets = self.lock();
         if sockets.reading.is_none() {
-            let began = self.reader.read_from(Opened::Socket(Arc::clone(socket)), READS);
+            let began = self.reader.read_from(Opened::Socket(Arc::clone(socket)), READS, Role::All);
             sockets.reading = Some(began.map_err(|error| refused(Operation::Capture, &error))?);
         }
         Ok(())
@@ -83,7 +85,7 @@ impl Sink for RawSink {
         let socket = self.socket(to)?;
         let stamp = Stamp::user(self.clock.now());
         let sent = socket.send_to(datagram, &SockAddr::from(SocketAddrV4::new(address, 0)));
-        sent.map_err(|error| rejected(&error, target, datagram.len()))?;
+        sent.map_err(|error| rejected(&error, target, datagram))?;
         self.begin(&socket)?;
         Ok(stamp)
     }
@@ -92,34 +94,51 @@ impl Sink for RawSink {
 /// `WSAEINVAL`: what editions for clients say to TCP.
 const INVALID: i32 = 10_022;
 
-fn rejected(error: &io::Error, target: IpAddr, length: usize) -> TracerouteError {
+fn rejected(error: &io::Error, target: IpAddr, datagram: &[u8]) -> TracerouteError {
+    let is_tcp = Datagram::parse(datagram).is_some_and(|datagram| datagram.header.protocol == protocol::TCP);
     match error.raw_os_error() {
-        Some(INVALID) => TracerouteError::NotCapable {
+        Some(INVALID) if is_tcp => TracerouteError::NotCapable {
             technique: "TCP by raw sockets",
             family: "IPv4",
             remedy: "editions of Windows that are not for servers do not send it: use --tcp-method syn_socket, or \
                      --windows-driver",
         },
-        _ => not_sent(error, target, length),
+        _ => not_sent(error, target, datagram.len()),
     }
 }
 
-/// Puts what the socket is given into an inbox.
+/// Puts what the socket is given into an inbox, of all that comes to this host what can be an answer.
 pub(super) struct RawHandler {
     clock: Clock,
     inbox: Inbox,
+    /// The ports that probes come from.
+    ports: RangeInclusive<u16>,
 }
 
 impl RawHandler {
-    pub(super) const fn new(clock: Clock, inbox: Inbox) -> Self {
-        Self { clock, inbox }
+    pub(super) const fn new(clock: Clock, inbox: Inbox, ports: RangeInclusive<u16>) -> Self {
+        Self { clock, inbox, ports }
     }
 }
 
+/// Whether a packet can be an answer to probes from these ports.
+fn can_be_an_answer(bytes: &[u8], ports: &RangeInclusive<u16>) -> bool {
+    Datagram::parse(bytes).is_some_and(|datagram| match datagram.header.protocol {
+        protocol::ICMP => true,
+        protocol::UDP | protocol::TCP => {
+            let port = datagram.payload.get(2..4).and_then(|port| port.try_into().ok());
+            port.is_some_and(|port| ports.contains(&u16::from_be_bytes(port)))
+        }
+        _ => false,
+    })
+}
+
 impl Handler for RawHandler {
-    fn packet(&mut self, bytes: &[u8]) {
+    fn packet(&mut self, _: Role, bytes: &[u8]) {
         let stamp = Stamp::user(self.clock.now());
-        self.inbox.put(Packet { direction: Direction::Received, stamp, datagram: bytes.into() });
+        if can_be_an_answer(bytes, &self.ports) {
+            self.inbox.put(Packet { direction: Direction::Received, stamp, datagram: bytes.into() });
+        }
     }
 
     fn lost(&mut self) {
@@ -132,5 +151,101 @@ impl Handler for RawHandler {
 
     fn ended(&mut self) {
         self.inbox.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use tokio::time::{Instant, timeout};
+    use traceroute_core::Source;
+    use traceroute_wire::{Endpoints, IcmpMessage, IpHeader, icmp};
+    use windows_sys::Win32::Networking::WinSock::IPPROTO_ICMP;
+
+    use super::*;
+
+    /// Long enough for anything that is to happen.
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// A socket for ICMP stands for that for everything, which Wine does not have.
+    #[tokio::test]
+    async fn what_has_been_sent_is_answered_and_read() {
+        let (clock, inbox) = (Clock::since(Instant::now()), Inbox::new());
+        let reader = Reader::start(RawHandler::new(clock, inbox.clone(), 40_000..=40_099)).expect("a thread");
+        let asker = reader.asker();
+        let mut source = inbox.source(move |_| asker.ask());
+        let socket = open(IPPROTO_ICMP).expect("it takes an Administrator");
+        let sink = RawSink::new(clock, socket, reader);
+        let loopback = Ipv4Addr::LOCALHOST;
+        let header = IpHeader {
+            endpoints: Endpoints::V4 { source: loopback, destination: loopback },
+            ttl: 9,
+            protocol: protocol::ICMP,
+            label: 1,
+            dont_fragment: true,
+            traffic_class: 0,
+        };
+        let to = Destination { address: loopback.into(), interface: 0, source: None };
+        for sequence in 1..4 {
+            let mut datagram = [0; 64];
+            let length = icmp::write_echo_request(&header, 0x4321, sequence, b"payload", &mut datagram);
+            sink.send(&datagram[..length], to).await.expect("loopback takes it");
+            loop {
+                let captured = timeout(SOON, source.recv()).await.expect("soon").expect("open");
+                let Some(captured) = captured else { continue };
+                let parsed = Datagram::parse(captured.datagram).expect("with its IP header");
+                if let Some(IcmpMessage::EchoReply(echo)) = IcmpMessage::parse(&parsed)
+                    && (echo.id, echo.sequence) == (0x4321, sequence)
+                {
+                    break;
+                }
+            }
+        }
+        source.catch_up();
+        while timeout(SOON, source.recv()).await.expect("soon").expect("open").is_some() {}
+    }
+
+    /// The header of a datagram of a protocol, and the ports behind it.
+    fn packet(number: u8, from: u16, to: u16) -> Vec<u8> {
+        let loopback = Ipv4Addr::LOCALHOST;
+        let header = IpHeader {
+            endpoints: Endpoints::V4 { source: loopback, destination: loopback },
+            ttl: 9,
+            protocol: number,
+            label: 1,
+            dont_fragment: true,
+            traffic_class: 0,
+        };
+        let payload = [from.to_be_bytes(), to.to_be_bytes(), [0; 2], [0; 2]].concat();
+        let mut datagram = vec![0; 28];
+        let start = header.write(payload.len(), &mut datagram);
+        datagram[start..].copy_from_slice(&payload);
+        datagram
+    }
+
+    #[test]
+    fn what_comes_to_other_ports_is_passed_over() {
+        let ports = 40_000..=40_099;
+        for (number, to, expected) in [
+            (protocol::ICMP, 0, true),
+            (protocol::UDP, 40_099, true),
+            (protocol::UDP, 53, false),
+            (protocol::TCP, 40_000, true),
+            (protocol::TCP, 443, false),
+            (47, 40_000, false),
+        ] {
+            assert_eq!(can_be_an_answer(&packet(number, 443, to), &ports), expected, "{number} to {to}");
+        }
+        assert!(!can_be_an_answer(&packet(protocol::UDP, 443, 40_000)[..22], &ports));
+    }
+
+    #[test]
+    fn tcp_that_an_edition_does_not_send_is_told_so() {
+        let invalid = io::Error::from_raw_os_error(INVALID);
+        let said = |number| rejected(&invalid, Ipv4Addr::LOCALHOST.into(), &packet(number, 1, 2)).to_string();
+        assert!(said(protocol::TCP).contains("syn_socket"), "{}", said(protocol::TCP));
+        assert!(!said(protocol::UDP).contains("TCP"), "{}", said(protocol::UDP));
     }
 }

@@ -3,11 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use traceroute_core::{Destination, Operation, Protocol, TracerouteError};
+use traceroute_core::{Destination, Protocol, TracerouteError};
 
 use super::io::{Driver, Flow};
 use crate::host::{ConnectError, Connecting, Connector, Host, Job, PortHold};
-use crate::platform::errors::refused;
 use crate::platform::sockets::{Here, SocketHost};
 
 /// The host's own ports and routes, and what the driver has to know of them.
@@ -90,12 +89,12 @@ impl Connector for DriverConnector {
     fn connect(self: Box<Self>, to: Destination, port: u16, traffic_class: u8) -> Connecting {
         let Self { release, connector } = *self;
         Box::pin(async move {
-            let refused = |error| ConnectError::Host(refused(Operation::Capture, &error));
             let remote = (to.address, port).into();
-            let of_target = release.driver.admit_target(remote).map_err(refused)?;
+            let of_target = release.driver.admit_target(remote).await.map_err(ConnectError::Host)?;
             let connection = connector.connect(to, port, traffic_class).await?;
             // Its own handle is there before that of the target goes, so that nothing is missed.
-            release.driver.admit(Flow { local: release.local, remote }).map_err(refused)?;
+            let flow = Flow { local: release.local, remote };
+            release.driver.admit(flow).await.map_err(ConnectError::Host)?;
             drop(of_target);
             Ok(Box::new((connection, release)) as _)
         })

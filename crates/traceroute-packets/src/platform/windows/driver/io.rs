@@ -1,18 +1,21 @@
 //! Handles of the driver: opened with filters, read from, written to.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::io;
 use std::net::SocketAddr;
 use std::os::windows::io::{AsHandle, OwnedHandle};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use datadog_driver_sys::{DATA_DEVICE, SERVICE, SET_DATA_FILTER, VERSIONS};
+use tokio::task::spawn_blocking;
 use traceroute_core::{Destination, Sink, Stamp, TracerouteError};
 use traceroute_wire::{Datagram, QuotedTcp, protocol};
 use tracing::debug;
+use windows_sys::Win32::System::Services::SERVICE_RUNNING;
 
-use super::super::reader::{Asker, Handler, Opened, Reader, Reading};
+use super::super::reader::{Asker, Handler, Opened, Reader, Reading, Role};
 use super::super::sys::{device, services};
 use super::filters::{Wanted, filters};
 use super::packets;
@@ -31,8 +34,11 @@ pub(in super::super) struct Driver {
     version: u16,
     reader: Reader,
     _icmp: Reading,
-    flows: Mutex<HashMap<Flow, Reading>>,
+    flows: Arc<Mutex<Flows>>,
 }
+
+/// The flows that are captured.
+type Flows = HashMap<Flow, Reading>;
 
 /// A TCP flow as we send it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,7 +48,7 @@ pub(super) struct Flow {
 }
 
 impl Driver {
-    /// Starts the driver if it does not run, and captures ICMP from now on.
+    /// Starts the driver if it does not run, and captures ICMP from now on. That may take seconds.
     pub(in super::super) fn start(clock: Clock, inbox: Inbox) -> Result<Arc<Self>, TracerouteError> {
         service::start(&Service).map_err(|(step, error)| {
             let step = match step {
@@ -52,13 +58,15 @@ impl Driver {
             };
             unavailable(step, &error)
         })?;
-        let handler = DriverHandler { clock, inbox };
+        let flows = Arc::<Mutex<Flows>>::default();
+        let handler = DriverHandler { clock, inbox, flows: Arc::clone(&flows) };
         let reader =
             Reader::start(handler).map_err(|error| unavailable("starting to read from it", &error))?;
-        let (version, icmp) = newest(|version| read_from(&reader, Wanted::Icmp, version, READS_ICMP))
-            .map_err(|error| unavailable("asking it for ICMP", &error))?;
+        let (version, icmp) =
+            newest(|version| read_from(&reader, Wanted::Icmp, version, READS_ICMP, Role::All))
+                .map_err(|error| refused("asking it for ICMP", &error))?;
         debug!(version, "the driver's interface");
-        Ok(Arc::new(Self { version, reader, _icmp: icmp, flows: Mutex::default() }))
+        Ok(Arc::new(Self { version, reader, _icmp: icmp, flows }))
     }
 
     /// Who may ask whether all has been handled.
@@ -66,32 +74,48 @@ impl Driver {
         self.reader.asker()
     }
 
-    /// Captures the segments of a flow, and keeps them from this host's own stack, until its port is [released](Self::release).
-    pub(super) fn admit(&self, flow: Flow) -> io::Result<()> {
-        if let Entry::Vacant(place) = self.lock().entry(flow) {
-            let Flow { local, remote } = flow;
-            place.insert(self.read_from(Wanted::Flow { remote, local })?);
+    /// Captures the segments of a flow until its port is [released](Self::release).
+    pub(super) async fn admit(self: &Arc<Self>, flow: Flow) -> Result<(), TracerouteError> {
+        if lock(&self.flows).contains_key(&flow) {
+            return Ok(());
         }
+        let Flow { local, remote } = flow;
+        let reading = self.ask(Wanted::Flow { remote, local }, Role::Part).await?;
+        // Of two who asked at one time the second counts, and the first reading ends outside of the lock.
+        let before = lock(&self.flows).insert(flow, reading);
+        drop(before);
         Ok(())
     }
 
-    /// Captures all segments from a target's port until what is returned is dropped.
-    pub(super) fn admit_target(&self, remote: SocketAddr) -> io::Result<Reading> {
-        self.read_from(Wanted::Target { remote })
+    /// Captures all segments from a target's port until what is returned is dropped, those of flows left out that are captured
+    /// themselves.
+    pub(super) async fn admit_target(
+        self: &Arc<Self>,
+        remote: SocketAddr,
+    ) -> Result<Reading, TracerouteError> {
+        self.ask(Wanted::Target { remote }, Role::Rest).await
+    }
+
+    /// Asks the driver for packets, which may take its time.
+    async fn ask(self: &Arc<Self>, wanted: Wanted, role: Role) -> Result<Reading, TracerouteError> {
+        let driver = Arc::clone(self);
+        let asked =
+            spawn_blocking(move || read_from(&driver.reader, wanted, driver.version, READS_FLOW, role)).await;
+        // One that was not carried out ends with the runtime.
+        let asked = asked.map_err(|_| TracerouteError::CaptureEnded)?;
+        asked.map_err(|error| refused("asking it for a flow", &error))
     }
 
     /// Captures no flow of a port any more.
     pub(super) fn release(&self, local: SocketAddr) {
-        self.lock().retain(|flow, _| flow.local != local);
+        let released: Vec<_> = lock(&self.flows).extract_if(|flow, _| flow.local == local).collect();
+        // Not while others wait for the lock.
+        drop(released);
     }
+}
 
-    fn read_from(&self, wanted: Wanted) -> io::Result<Reading> {
-        read_from(&self.reader, wanted, self.version, READS_FLOW)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Flow, Reading>> {
-        self.flows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(flows: &Mutex<Flows>) -> MutexGuard<'_, Flows> {
+    flows.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What `open` makes of the newest version of the interface that the driver knows; the error is that of the oldest.
@@ -106,13 +130,13 @@ fn newest<T>(mut open: impl FnMut(u16) -> io::Result<T>) -> io::Result<(u16, T)>
     result
 }
 
-fn read_from(reader: &Reader, wanted: Wanted, version: u16, reads: usize) -> io::Result<Reading> {
+fn read_from(reader: &Reader, wanted: Wanted, version: u16, reads: usize, role: Role) -> io::Result<Reading> {
     let handle = device::open(DATA_DEVICE, device::Operation::Overlapped)?;
     for filter in filters(wanted, version) {
         let mut number = [0; size_of::<i64>()];
         device::control(handle.as_handle(), SET_DATA_FILTER, &filter, &mut number)?;
     }
-    reader.read_from(Opened::Device(handle), reads)
+    reader.read_from(Opened::Device(handle), reads, role)
 }
 
 fn unavailable(step: &'static str, error: &io::Error) -> TracerouteError {
@@ -120,12 +144,18 @@ fn unavailable(step: &'static str, error: &io::Error) -> TracerouteError {
     TracerouteError::DriverUnavailable { step, errno, remedy: service::remedy(errno) }
 }
 
+/// The same for what a running driver is asked for.
+fn refused(step: &'static str, error: &io::Error) -> TracerouteError {
+    let errno = error.raw_os_error().unwrap_or_default();
+    TracerouteError::DriverUnavailable { step, errno, remedy: service::remedy_for_filters(errno) }
+}
+
 /// The driver's service, as the service control manager knows it.
 struct Service;
 
 impl ServiceControl for Service {
     fn state(&self) -> io::Result<State> {
-        Ok(if services::is_running(SERVICE)? { State::Running } else { State::Other })
+        Ok(if services::state(SERVICE)? == SERVICE_RUNNING { State::Running } else { State::Other })
     }
 
     fn is_disabled(&self) -> io::Result<bool> {
@@ -139,22 +169,32 @@ impl ServiceControl for Service {
     fn start(&self) -> io::Result<()> {
         services::start(SERVICE)
     }
+
+    fn pause(&self) {
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Puts what the driver gives into an inbox.
 struct DriverHandler {
     clock: Clock,
     inbox: Inbox,
+    flows: Arc<Mutex<Flows>>,
 }
 
 impl Handler for DriverHandler {
-    fn packet(&mut self, bytes: &[u8]) {
+    fn packet(&mut self, role: Role, bytes: &[u8]) {
         let stamp = Stamp::user(self.clock.now());
         let Some(packet) = packets::parse(bytes) else {
             debug!(length = bytes.len(), "the driver gave what is no packet");
             return;
         };
         self.inbox.count_lost(packet.lost);
+        // Its own handle brings it, too.
+        let flow = if role == Role::Rest { received_flow(packet.datagram) } else { None };
+        if flow.is_some_and(|flow| lock(&self.flows).contains_key(&flow)) {
+            return;
+        }
         self.inbox.put(Packet { direction: packet.direction, stamp, datagram: packet.datagram.into() });
     }
 
@@ -189,7 +229,7 @@ impl DriverSink {
 impl Sink for DriverSink {
     async fn send(&self, datagram: &[u8], to: Destination) -> Result<Stamp, TracerouteError> {
         if let Some(flow) = tcp_flow(datagram) {
-            self.driver.admit(flow).map_err(|error| unavailable("asking it for a flow", &error))?;
+            self.driver.admit(flow).await?;
         }
         let stamp = Stamp::user(self.clock.now());
         let written = device::write(self.device.as_handle(), datagram);
@@ -198,7 +238,12 @@ impl Sink for DriverSink {
     }
 }
 
-/// The flow of a TCP segment.
+/// The flow of a TCP segment that was received.
+fn received_flow(datagram: &[u8]) -> Option<Flow> {
+    tcp_flow(datagram).map(|Flow { local, remote }| Flow { local: remote, remote: local })
+}
+
+/// The flow of a TCP segment that is sent.
 fn tcp_flow(datagram: &[u8]) -> Option<Flow> {
     let parsed = Datagram::parse(datagram)?;
     if parsed.header.protocol != protocol::TCP {

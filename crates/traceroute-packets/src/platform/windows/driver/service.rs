@@ -12,6 +12,8 @@ pub(super) trait ServiceControl {
     fn enable(&self) -> io::Result<()>;
     /// Starts it. For a driver this returns when it has been initialised (`StartService`).
     fn start(&self) -> io::Result<()>;
+    /// Lets some time pass.
+    fn pause(&self);
 }
 
 /// What a service is doing.
@@ -28,9 +30,12 @@ pub(super) enum Step {
     Ask,
     /// Letting it be started.
     Enable,
-    /// Starting it.
+    /// Starting it, until it runs.
     Start,
 }
+
+/// How often a service that is being started is asked whether it runs, with a pause in between.
+const PAUSES: usize = 100;
 
 /// `ERROR_SERVICE_ALREADY_RUNNING`: somebody else was faster.
 const ALREADY_RUNNING: i32 = 1056;
@@ -46,27 +51,40 @@ pub(super) fn start(service: &impl ServiceControl) -> Result<(), (Step, io::Erro
         service.enable().map_err(failed(Step::Enable))?;
     }
     match service.start() {
-        Err(error) if error.raw_os_error() == Some(ALREADY_RUNNING) => Ok(()),
-        started => started.map_err(failed(Step::Start)),
+        // It may be about to be.
+        Err(error) if error.raw_os_error() == Some(ALREADY_RUNNING) => {}
+        started => started.map_err(failed(Step::Start))?,
     }
+    for _ in 0..PAUSES {
+        if service.state().map_err(failed(Step::Ask))? == State::Running {
+            return Ok(());
+        }
+        service.pause();
+    }
+    Err((Step::Start, io::ErrorKind::TimedOut.into()))
 }
 
-/// What to do when a step has failed with this number.
+/// What to do when the service could not be started, or the driver be opened, by the number of the error.
 pub(super) const fn remedy(errno: i32) -> &'static str {
-    const NOT_FOUND: i32 = 2;
-    const PATH_NOT_FOUND: i32 = 3;
-    const ACCESS_DENIED: i32 = 5;
-    const DISABLED: i32 = 1058;
-    const NO_SERVICE: i32 = 1060;
     match errno {
         ACCESS_DENIED => "run as Administrator",
-        NO_SERVICE | NOT_FOUND | PATH_NOT_FOUND => {
-            "install the Datadog Agent, which brings the driver (2.10.0 or later is needed)"
-        }
+        NO_SERVICE => "install the Datadog Agent, which brings the driver (2.10.0 or later is needed)",
         DISABLED => "allow it to be started: `sc.exe config ddnpm start= demand`",
         _ => "`sc.exe query ddnpm` shows its state",
     }
 }
+
+/// What to do when a running driver does not take a filter.
+pub(super) const fn remedy_for_filters(errno: i32) -> &'static str {
+    match errno {
+        ACCESS_DENIED => "run as Administrator",
+        _ => "it may be too old: the driver of the Datadog Agent has to be 2.10.0 or later",
+    }
+}
+
+const ACCESS_DENIED: i32 = 5;
+const DISABLED: i32 = 1058;
+const NO_SERVICE: i32 = 1060;
 
 #[cfg(test)]
 mod tests {
@@ -77,6 +95,8 @@ mod tests {
     /// A service that notes what is asked of it, and refuses one thing.
     struct Service {
         running: bool,
+        /// How many pauses it takes to start.
+        slow: usize,
         disabled: bool,
         refuses: Option<(&'static str, i32)>,
         asked: RefCell<Vec<&'static str>>,
@@ -95,7 +115,10 @@ mod tests {
     impl ServiceControl for Service {
         fn state(&self) -> io::Result<State> {
             self.ask("state")?;
-            Ok(if self.running { State::Running } else { State::Other })
+            let asked = self.asked.borrow();
+            let has_been = |what| asked.iter().filter(|asked| **asked == what).count();
+            let started = has_been("start") > 0 && has_been("pause") >= self.slow;
+            Ok(if self.running || started { State::Running } else { State::Other })
         }
 
         fn is_disabled(&self) -> io::Result<bool> {
@@ -110,6 +133,10 @@ mod tests {
         fn start(&self) -> io::Result<()> {
             self.ask("start")
         }
+
+        fn pause(&self) {
+            self.ask("pause").expect("time passes");
+        }
     }
 
     type Outcome = Result<(), (Step, Option<i32>)>;
@@ -119,7 +146,7 @@ mod tests {
         disabled: bool,
         refuses: Option<(&'static str, i32)>,
     ) -> (Outcome, Vec<&'static str>) {
-        let service = Service { running, disabled, refuses, asked: RefCell::default() };
+        let service = Service { running, slow: 0, disabled, refuses, asked: RefCell::default() };
         let outcome = start(&service).map_err(|(step, error)| (step, error.raw_os_error()));
         (outcome, service.asked.into_inner())
     }
@@ -127,14 +154,31 @@ mod tests {
     #[test]
     fn only_what_is_needed_is_asked_for() {
         assert_eq!(started(true, true, None), (Ok(()), vec!["state"]));
-        assert_eq!(started(false, false, None), (Ok(()), vec!["state", "is_disabled", "start"]));
-        assert_eq!(started(false, true, None), (Ok(()), vec!["state", "is_disabled", "enable", "start"]));
+        assert_eq!(started(false, false, None), (Ok(()), vec!["state", "is_disabled", "start", "state"]));
+        assert_eq!(
+            started(false, true, None),
+            (Ok(()), vec!["state", "is_disabled", "enable", "start", "state"])
+        );
     }
 
     #[test]
     fn a_service_that_somebody_else_has_started_meanwhile_runs() {
         let (outcome, _) = started(false, true, Some(("start", 1056)));
         assert_eq!(outcome, Ok(()));
+    }
+
+    #[test]
+    fn a_service_that_is_slow_is_waited_for_but_not_for_ever() {
+        let service = |slow| Service {
+            running: false,
+            slow,
+            disabled: false,
+            refuses: None,
+            asked: RefCell::default(),
+        };
+        assert!(start(&service(PAUSES - 1)).is_ok());
+        let (step, error) = start(&service(PAUSES)).expect_err("it never runs");
+        assert_eq!((step, error.kind()), (Step::Start, io::ErrorKind::TimedOut));
     }
 
     #[test]
@@ -152,10 +196,11 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_to_do() {
-        for (errno, words) in
-            [(5, "Administrator"), (1060, "install the Datadog Agent"), (2, "install"), (31, "sc.exe query")]
+        for (errno, words) in [(5, "Administrator"), (1060, "install the Datadog Agent"), (2, "sc.exe query")]
         {
             assert!(remedy(errno).contains(words), "{errno}");
         }
+        assert!(remedy_for_filters(5).contains("Administrator"));
+        assert!(remedy_for_filters(87).contains("too old"));
     }
 }

@@ -3,14 +3,16 @@
 use std::ffi::c_void;
 use std::io;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
-use std::ptr;
+use std::{mem, ptr};
 
-use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, GENERIC_READ, GENERIC_WRITE, INVALID_HANDLE_VALUE};
+use windows_sys::Win32::Foundation::{
+    ERROR_IO_PENDING, GENERIC_READ, GENERIC_WRITE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0,
+};
 use windows_sys::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAG_OVERLAPPED, FILE_SHARE_READ, FILE_SHARE_WRITE, OPEN_EXISTING, WriteFile,
 };
-use windows_sys::Win32::System::IO::{DeviceIoControl, GetOverlappedResult, OVERLAPPED};
-use windows_sys::Win32::System::Threading::{CreateEventW, INFINITE, WaitForSingleObject};
+use windows_sys::Win32::System::IO::{CancelIoEx, DeviceIoControl, GetOverlappedResult, OVERLAPPED};
+use windows_sys::Win32::System::Threading::{CreateEventW, WaitForSingleObject};
 
 use super::{check, number, wide};
 
@@ -67,35 +69,63 @@ pub(in super::super) fn control(
     }
     // SAFETY: the handle is new and nobody else's.
     let event = unsafe { OwnedHandle::from_raw_handle(event) };
-    let mut overlapped =
-        OVERLAPPED { hEvent: event.as_raw_handle().map_addr(|event| event | 1), ..OVERLAPPED::default() };
-    let mut returned = 0;
+    let mut controlled = Box::new(Controlled {
+        overlapped: OVERLAPPED {
+            hEvent: event.as_raw_handle().map_addr(|event| event | 1),
+            ..OVERLAPPED::default()
+        },
+        returned: 0,
+        input: input.to_vec(),
+        output: vec![0; output.len()],
+    });
     let length = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
-    // SAFETY: input, output and OVERLAPPED live until the operation has ended, which is waited for.
+    let Controlled { overlapped, returned, input, output: written } = &mut *controlled;
+    // SAFETY: input, output and OVERLAPPED live until the operation has ended: that is waited for, or else they are leaked.
     let started = check(unsafe {
         DeviceIoControl(
             device.as_raw_handle(),
             code,
             input.as_ptr().cast::<c_void>(),
             length(input.len()),
-            output.as_mut_ptr().cast::<c_void>(),
-            length(output.len()),
-            &raw mut returned,
-            &raw mut overlapped,
+            written.as_mut_ptr().cast::<c_void>(),
+            length(written.len()),
+            &raw mut *returned,
+            &raw mut *overlapped,
         )
     });
     match started {
         Err(error) if number(&error) == ERROR_IO_PENDING => {
             // SAFETY: the event is open.
-            unsafe { WaitForSingleObject(event.as_raw_handle(), INFINITE) };
+            if unsafe { WaitForSingleObject(event.as_raw_handle(), PATIENCE) } != WAIT_OBJECT_0 {
+                // SAFETY: the handle and the OVERLAPPED of the operation are there.
+                unsafe { CancelIoEx(device.as_raw_handle(), &raw const *overlapped) };
+                // SAFETY: the event is open.
+                if unsafe { WaitForSingleObject(event.as_raw_handle(), PATIENCE) } != WAIT_OBJECT_0 {
+                    // The driver may still write to it, and set the event.
+                    mem::forget((controlled, event));
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+            }
             // SAFETY: the operation has ended, so its OVERLAPPED is not written to any more.
             check(unsafe {
-                GetOverlappedResult(device.as_raw_handle(), &raw const overlapped, &raw mut returned, 0)
+                GetOverlappedResult(device.as_raw_handle(), &raw const *overlapped, &raw mut *returned, 0)
             })?;
         }
         other => other?,
     }
-    Ok(returned as usize)
+    output.copy_from_slice(written);
+    Ok(*returned as usize)
+}
+
+/// How long a control operation may take, and to be cancelled, in milliseconds.
+const PATIENCE: u32 = 5000;
+
+/// What a control operation reads and writes.
+struct Controlled {
+    overlapped: OVERLAPPED,
+    returned: u32,
+    input: Vec<u8>,
+    output: Vec<u8>,
 }
 
 /// Writes bytes at once to a device that was opened for synchronous operation.

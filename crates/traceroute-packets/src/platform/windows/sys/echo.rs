@@ -9,18 +9,24 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::ptr;
+use std::sync::mpsc;
 use std::thread;
 
+use tokio::sync::oneshot;
+use traceroute_core::Stamp;
 use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, HANDLE, INVALID_HANDLE_VALUE};
 use windows_sys::Win32::NetworkManagement::IpHelper::{
     ICMP_ECHO_REPLY, ICMPV6_ECHO_REPLY_LH, IP_OPTION_INFORMATION, Icmp6CreateFile, Icmp6ParseReplies,
     Icmp6SendEcho2, IcmpCloseHandle, IcmpCreateFile, IcmpParseReplies, IcmpSendEcho2Ex,
 };
-use windows_sys::Win32::Networking::WinSock::{AF_INET6, IN6_ADDR, IN6_ADDR_0, SOCKADDR_IN6, SOCKADDR_IN6_0};
+use windows_sys::Win32::Networking::WinSock::{
+    AF_INET6, IN6_ADDR, IN6_ADDR_0, SOCKADDR_IN6, SOCKADDR_IN6_0, WSAEAFNOSUPPORT,
+};
 use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
 use windows_sys::Win32::System::Threading::{INFINITE, QueueUserAPC, SleepEx};
 
 use super::number;
+use crate::clock::Clock;
 
 /// An echo request to send.
 pub(in super::super) struct Request {
@@ -35,16 +41,20 @@ pub(in super::super) struct Request {
     pub(in super::super) data: Vec<u8>,
     /// How long the system listens for an answer, in milliseconds.
     pub(in super::super) patience: u32,
-    /// Is told what came of it.
+    pub(in super::super) clock: Clock,
+    /// Is told when it was sent, or by the system's number why it was not.
+    pub(in super::super) begun: oneshot::Sender<Result<Stamp, u32>>,
+    /// Is told what came of it then.
     pub(in super::super) done: Done,
 }
 
-pub(in super::super) type Done = Box<dyn FnOnce(Reply) + Send>;
+/// Takes the answer, or the system's number of why there is none.
+pub(in super::super) type Done = Box<dyn FnOnce(Result<Reply, u32>) + Send>;
 
-/// What came of an echo request.
+/// What the system says of the answer to an echo request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Reply {
-    /// An `IP_STATUS` (ipexport.h), or another error of the system's.
+    /// An `IP_STATUS` (ipexport.h).
     pub(in super::super) status: u32,
     pub(in super::super) from: IpAddr,
     /// The TTL with which it came, in IPv4; 0 where that is not known.
@@ -55,23 +65,37 @@ pub(in super::super) struct Reply {
 #[derive(Debug)]
 pub(in super::super) struct EchoThread(OwnedHandle);
 
+/// Something that the thread does.
+type Job = Box<dyn FnOnce(&Thread) + Send>;
+
 impl EchoThread {
     pub(in super::super) fn start() -> io::Result<Self> {
-        let thread = thread::Builder::new().name("echo".into()).spawn(run)?;
+        let (running, runs) = mpsc::channel();
+        let thread = thread::Builder::new().name("echo".into()).spawn(move || run(&running))?;
+        // What is queued before would be called before the standard library has set the thread up.
+        runs.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
         Ok(Self(thread.into()))
     }
 
     /// Lets the thread send a request.
     pub(in super::super) fn send(&self, request: Request) -> io::Result<()> {
-        let request = Box::into_raw(Box::new(request));
-        // SAFETY: the thread is there as long as its handle, unless it was told to end, which only dropping does; `submit` takes
+        self.queue(Box::new(move |thread| submit(thread, request)))
+    }
+
+    /// Lets something be called when the thread has told of all answers that there are by now.
+    pub(in super::super) fn call(&self, job: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.queue(Box::new(move |_| job()))
+    }
+
+    fn queue(&self, job: Job) -> io::Result<()> {
+        let job = Box::into_raw(Box::new(job));
+        // SAFETY: the thread is there as long as its handle, unless it was told to end, which only dropping does; `perform` takes
         // the box.
-        let queued =
-            unsafe { QueueUserAPC(Some(submit), self.0.as_raw_handle(), request.expose_provenance()) };
+        let queued = unsafe { QueueUserAPC(Some(perform), self.0.as_raw_handle(), job.expose_provenance()) };
         if queued == 0 {
             let error = io::Error::last_os_error();
             // SAFETY: the pointer is of `Box::into_raw`, and nobody else has got it.
-            drop(unsafe { Box::from_raw(request) });
+            drop(unsafe { Box::from_raw(job) });
             return Err(error);
         }
         Ok(())
@@ -80,8 +104,8 @@ impl EchoThread {
 
 impl Drop for EchoThread {
     fn drop(&mut self) {
-        // SAFETY: the thread's handle is open, and `stop` needs no data.
-        unsafe { QueueUserAPC(Some(stop), self.0.as_raw_handle(), 0) };
+        // A thread that cannot be told waits for ever, and is nobody's.
+        self.queue(Box::new(|thread| thread.stopped.set(true))).unwrap_or_default();
     }
 }
 
@@ -106,21 +130,25 @@ thread_local! {
     static THREAD: Thread = Thread::default();
 }
 
-fn run() {
+fn run(running: &mpsc::Sender<()>) {
+    // Who starts it waits for this.
+    running.send(()).unwrap_or_default();
     while !THREAD.with(|thread| thread.stopped.get()) {
         // SAFETY: the call only waits; what is called meanwhile takes care of itself.
         unsafe { SleepEx(INFINITE, 1) };
     }
 }
 
-unsafe extern "system" fn stop(_: usize) {
-    THREAD.with(|thread| thread.stopped.set(true));
+/// Does a job, in the thread.
+unsafe extern "system" fn perform(job: usize) {
+    // SAFETY: `queue` has given up this box for us.
+    let job = unsafe { Box::from_raw(ptr::with_exposed_provenance_mut::<Job>(job)) };
+    THREAD.with(|thread| job(thread));
 }
 
 /// A request under way. While it is, the system has the box, and writes to its buffer.
 struct Pending {
     is_v6: bool,
-    to: IpAddr,
     done: Done,
     data: Vec<u8>,
     options: IP_OPTION_INFORMATION,
@@ -133,35 +161,57 @@ impl Pending {
     fn room(&self) -> u32 {
         u32::try_from(self.replies.len() * size_of::<u64>()).unwrap_or(u32::MAX)
     }
-
-    fn finish(self, status: u32) {
-        (self.done)(Reply { status, from: self.to, ttl: 0 });
-    }
 }
 
 /// Sends a request, in the thread.
-unsafe extern "system" fn submit(request: usize) {
-    // SAFETY: `send` has given up this box for us.
-    let request = unsafe { Box::from_raw(ptr::with_exposed_provenance_mut::<Request>(request)) };
-    let Request { from, to, zone, ttl, traffic_class, data, patience, done } = *request;
-    let options = IP_OPTION_INFORMATION { Ttl: ttl, Tos: traffic_class, ..IP_OPTION_INFORMATION::default() };
+fn submit(thread: &Thread, request: Request) {
+    let Request { from, to, zone, ttl, traffic_class, data, patience, clock, begun, done } = request;
+    // Larger ones than the interface takes are to be refused, as those of other ways are.
+    let flags = if to.is_ipv4() { DONT_FRAGMENT } else { 0 };
+    let options = IP_OPTION_INFORMATION {
+        Ttl: ttl,
+        Tos: traffic_class,
+        Flags: flags,
+        ..IP_OPTION_INFORMATION::default()
+    };
     // One reply with the data of the request, or of an ICMP error, and what the documentation of `IcmpSendEcho2` adds.
     let room = size_of::<ICMPV6_ECHO_REPLY_LH>() + data.len() + 8 + size_of::<IO_STATUS_BLOCK>() + 128;
     let replies = vec![0_u64; room.div_ceil(size_of::<u64>())];
-    let pending = Box::new(Pending { is_v6: to.is_ipv6(), to, done, data, options, replies });
-    THREAD.with(|thread| match (from, to) {
+    let pending = Box::new(Pending { is_v6: to.is_ipv6(), done, data, options, replies });
+    let stamp = Stamp::user(clock.now());
+    let sent = match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => send_v4(thread, pending, from, to, patience),
         (IpAddr::V6(from), IpAddr::V6(to)) => send_v6(thread, pending, from, to, zone, patience),
-        _ => pending.finish(0),
-    });
+        _ => Err(WSAEAFNOSUPPORT.cast_unsigned()),
+    };
+    // A run that has ended meanwhile does not want to know.
+    begun.send(sent.map(|()| stamp)).unwrap_or_default();
 }
 
-fn send_v4(thread: &Thread, pending: Box<Pending>, from: Ipv4Addr, to: Ipv4Addr, patience: u32) {
-    // SAFETY: the function takes nothing.
-    let icmp = thread.v4.get_or_init(|| Icmp(unsafe { IcmpCreateFile() }));
-    if icmp.0 == INVALID_HANDLE_VALUE {
-        return pending.finish(number(&io::Error::last_os_error()));
+/// `IP_FLAG_DF` (ipexport.h).
+const DONT_FRAGMENT: u8 = 2;
+
+/// The handle of a family, opened when it is first asked for.
+fn opened(family: &OnceCell<Icmp>, open: impl FnOnce() -> HANDLE) -> Result<HANDLE, u32> {
+    if let Some(icmp) = family.get() {
+        return Ok(icmp.0);
     }
+    let handle = open();
+    if handle == INVALID_HANDLE_VALUE {
+        return Err(number(&io::Error::last_os_error()));
+    }
+    Ok(family.get_or_init(|| Icmp(handle)).0)
+}
+
+fn send_v4(
+    thread: &Thread,
+    pending: Box<Pending>,
+    from: Ipv4Addr,
+    to: Ipv4Addr,
+    patience: u32,
+) -> Result<(), u32> {
+    // SAFETY: the function takes nothing.
+    let icmp = opened(&thread.v4, || unsafe { IcmpCreateFile() })?;
     let [from, to] = [from, to].map(|address| u32::from_ne_bytes(address.octets()));
     let (room, length) = (pending.room(), u16::try_from(pending.data.len()).unwrap_or(u16::MAX));
     let pending = Box::into_raw(pending);
@@ -170,7 +220,7 @@ fn send_v4(thread: &Thread, pending: Box<Pending>, from: Ipv4Addr, to: Ipv4Addr,
     // SAFETY: data, options and buffer live as long as the request, and the buffer has the room that is said.
     let sent = unsafe {
         IcmpSendEcho2Ex(
-            icmp.0,
+            icmp,
             ptr::null_mut(),
             Some(answered),
             pending.cast(),
@@ -184,15 +234,19 @@ fn send_v4(thread: &Thread, pending: Box<Pending>, from: Ipv4Addr, to: Ipv4Addr,
             patience,
         )
     };
-    refuse_unless_pending(sent, pending);
+    refuse_unless_pending(sent, pending)
 }
 
-fn send_v6(thread: &Thread, pending: Box<Pending>, from: Ipv6Addr, to: Ipv6Addr, zone: u32, patience: u32) {
+fn send_v6(
+    thread: &Thread,
+    pending: Box<Pending>,
+    from: Ipv6Addr,
+    to: Ipv6Addr,
+    zone: u32,
+    patience: u32,
+) -> Result<(), u32> {
     // SAFETY: the function takes nothing.
-    let icmp = thread.v6.get_or_init(|| Icmp(unsafe { Icmp6CreateFile() }));
-    if icmp.0 == INVALID_HANDLE_VALUE {
-        return pending.finish(number(&io::Error::last_os_error()));
-    }
+    let icmp = opened(&thread.v6, || unsafe { Icmp6CreateFile() })?;
     let socket_address = |address: Ipv6Addr, zone| SOCKADDR_IN6 {
         sin6_family: AF_INET6,
         sin6_port: 0,
@@ -208,7 +262,7 @@ fn send_v6(thread: &Thread, pending: Box<Pending>, from: Ipv6Addr, to: Ipv6Addr,
     // SAFETY: as in `send_v4`; the addresses are read before the call returns.
     let sent = unsafe {
         Icmp6SendEcho2(
-            icmp.0,
+            icmp,
             ptr::null_mut(),
             Some(answered),
             pending.cast(),
@@ -222,16 +276,18 @@ fn send_v6(thread: &Thread, pending: Box<Pending>, from: Ipv6Addr, to: Ipv6Addr,
             patience,
         )
     };
-    refuse_unless_pending(sent, pending);
+    refuse_unless_pending(sent, pending)
 }
 
-/// Takes back a request that the system has not begun.
-fn refuse_unless_pending(sent: u32, pending: *mut Pending) {
+/// Takes back a request that the system has not begun. One of which it says neither stays the system's: it may still call.
+fn refuse_unless_pending(sent: u32, pending: *mut Pending) -> Result<(), u32> {
     let error = number(&io::Error::last_os_error());
-    if sent == 0 && error != ERROR_IO_PENDING {
-        // SAFETY: the pointer is of `Box::into_raw`, and the system has refused it.
-        unsafe { Box::from_raw(pending) }.finish(error);
+    if sent != 0 || [0, ERROR_IO_PENDING].contains(&error) {
+        return Ok(());
     }
+    // SAFETY: the pointer is of `Box::into_raw`, and the system has refused it.
+    drop(unsafe { Box::from_raw(pending) });
+    Err(error)
 }
 
 /// Hears of the end of a request, in the thread.
@@ -247,18 +303,19 @@ unsafe extern "system" fn answered(pending: *mut c_void, _: *mut IO_STATUS_BLOCK
         // SAFETY: as above.
         unsafe { IcmpParseReplies(replies, room) }
     };
-    if count == 0 {
-        return pending.finish(number(&io::Error::last_os_error()));
-    }
-    let (status, from, ttl) = if pending.is_v6 {
+    let reply = if count == 0 {
+        Err(number(&io::Error::last_os_error()))
+    } else if pending.is_v6 {
         // SAFETY: the buffer begins with a reply, is longer than it and aligned for it.
         let reply = unsafe { replies.cast::<ICMPV6_ECHO_REPLY_LH>().read() };
         let words = reply.Address.sin6_addr;
-        (reply.Status, IpAddr::V6(Ipv6Addr::from(words.map(u16::from_be))), 0)
+        let from = IpAddr::V6(Ipv6Addr::from(words.map(u16::from_be)));
+        Ok(Reply { status: reply.Status, from, ttl: 0 })
     } else {
         // SAFETY: as above.
         let reply = unsafe { replies.cast::<ICMP_ECHO_REPLY>().read() };
-        (reply.Status, IpAddr::V4(Ipv4Addr::from(reply.Address.to_ne_bytes())), reply.Options.Ttl)
+        let from = IpAddr::V4(Ipv4Addr::from(reply.Address.to_ne_bytes()));
+        Ok(Reply { status: reply.Status, from, ttl: reply.Options.Ttl })
     };
-    (pending.done)(Reply { status, from, ttl });
+    (pending.done)(reply);
 }

@@ -7,7 +7,7 @@ use windows_sys::Win32::System::Services::{
     ChangeServiceConfigW, CloseServiceHandle, OpenSCManagerW, OpenServiceW, QUERY_SERVICE_CONFIGW,
     QueryServiceConfigW, QueryServiceStatus, SC_HANDLE, SC_MANAGER_CONNECT, SERVICE_CHANGE_CONFIG,
     SERVICE_DEMAND_START, SERVICE_DISABLED, SERVICE_NO_CHANGE, SERVICE_QUERY_CONFIG, SERVICE_QUERY_STATUS,
-    SERVICE_RUNNING, SERVICE_START, SERVICE_STATUS, StartServiceW,
+    SERVICE_START, SERVICE_STATUS, StartServiceW,
 };
 
 use super::{check, wide};
@@ -34,27 +34,29 @@ fn open(service: &str, rights: u32) -> io::Result<Handle> {
     owned(unsafe { OpenServiceW(manager.0, service.as_ptr(), rights) })
 }
 
-/// Whether a service is running.
-pub(in super::super) fn is_running(service: &str) -> io::Result<bool> {
+/// What a service is doing: a `SERVICE_STATUS_CURRENT_STATE`.
+pub(in super::super) fn state(service: &str) -> io::Result<u32> {
     let service = open(service, SERVICE_QUERY_STATUS)?;
     let mut status = SERVICE_STATUS::default();
     // SAFETY: the service is open and the pointer is to a live structure.
     check(unsafe { QueryServiceStatus(service.0, &raw mut status) })?;
-    Ok(status.dwCurrentState == SERVICE_RUNNING)
+    Ok(status.dwCurrentState)
 }
 
-/// A configuration with the strings that it points to: at most 8 KiB (`QueryServiceConfigW`).
+/// A configuration with the strings that it points to. The system takes no larger buffer than 8 KiB (`QueryServiceConfigW`).
 #[repr(C)]
 struct Configuration {
     fields: QUERY_SERVICE_CONFIGW,
-    strings: [u8; 8192],
+    strings: [u8; STRINGS],
 }
+
+const STRINGS: usize = 8192 - size_of::<QUERY_SERVICE_CONFIGW>();
 
 /// Whether a service may not be started.
 pub(in super::super) fn is_disabled(service: &str) -> io::Result<bool> {
     let service = open(service, SERVICE_QUERY_CONFIG)?;
     let mut configuration =
-        Box::new(Configuration { fields: QUERY_SERVICE_CONFIGW::default(), strings: [0; 8192] });
+        Box::new(Configuration { fields: QUERY_SERVICE_CONFIGW::default(), strings: [0; STRINGS] });
     let mut needed = 0;
     let room = u32::try_from(size_of::<Configuration>()).unwrap_or(u32::MAX);
     let buffer: *mut Configuration = &raw mut *configuration;

@@ -3,12 +3,15 @@
 use std::ffi::CString;
 use std::io;
 use std::os::windows::io::BorrowedSocket;
+use std::ptr;
 
 use windows_sys::Win32::NetworkManagement::IpHelper::{
     ConvertInterfaceAliasToLuid, ConvertInterfaceLuidToIndex, if_indextoname, if_nametoindex,
 };
 use windows_sys::Win32::NetworkManagement::Ndis::{IF_MAX_STRING_SIZE, NET_LUID_LH};
-use windows_sys::Win32::Networking::WinSock::{SOCKET_ERROR, getsockopt, setsockopt};
+use windows_sys::Win32::Networking::WinSock::{
+    SIO_TCP_INITIAL_RTO, SOCKET_ERROR, TCP_INITIAL_RTO_PARAMETERS, WSAIoctl, getsockopt, setsockopt,
+};
 
 use super::{wide, winsock};
 
@@ -23,6 +26,32 @@ pub(in super::super) fn set_option(
     let length = i32::try_from(value.len()).unwrap_or_default();
     // SAFETY: the socket is open, and the value is of the length that is said.
     let result = unsafe { setsockopt(winsock(socket), level, name, value.as_ptr(), length) };
+    if result == SOCKET_ERROR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Lets a socket send the SYN of its connection once, and wait for its answer about as long as any probe is waited for.
+pub(in super::super) fn send_syns_once(socket: BorrowedSocket<'_>) -> io::Result<()> {
+    /// `TCP_INITIAL_RTO_NO_SYN_RETRANSMISSIONS` (mstcpip.h): -2 as an unsigned byte.
+    const NONE: u8 = 0xfe;
+    /// The longest first wait for an answer in milliseconds, of those that are no special values.
+    const LONGEST: u16 = 60_000;
+    let parameters = TCP_INITIAL_RTO_PARAMETERS { Rtt: LONGEST, MaxSynRetransmissions: NONE };
+    let length = u32::try_from(size_of_val(&parameters)).unwrap_or_default();
+    let mut returned = 0;
+    // SAFETY: the socket is open, the parameters are of the length that is said, and the call returns when it is done.
+    let result = unsafe {
+        WSAIoctl(
+            winsock(socket),
+            SIO_TCP_INITIAL_RTO,
+            (&raw const parameters).cast(),
+            length,
+            ptr::null_mut(),
+            0,
+            &raw mut returned,
+            ptr::null_mut(),
+            None,
+        )
+    };
     if result == SOCKET_ERROR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
