@@ -228,6 +228,7 @@ impl<H: Handler> Drop for UntilTheEnd<H> {
 fn read(shared: &Shared, handler: impl Handler) {
     let mut handler = UntilTheEnd(handler);
     while handle_next(shared, None, &mut handler.0) != Next::End {}
+    shared.lock().ended = true;
     drop(handler);
     drain(shared);
 }
@@ -308,10 +309,7 @@ fn handle(
 
 /// Lets the reads under way end, whose buffers the system may write to until then.
 fn drain(shared: &Shared) {
-    let mut inputs = shared.lock();
-    inputs.ended = true;
-    let live: Vec<_> = inputs.live.values().map(Arc::clone).collect();
-    drop(inputs);
+    let live: Vec<_> = shared.lock().live.values().map(Arc::clone).collect();
     let mut reads: usize = live.iter().map(|input| input.close()).sum();
     let started = Instant::now();
     while reads > 0
