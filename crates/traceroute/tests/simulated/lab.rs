@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use traceroute::{Blocks, Limits, Protocol, Request, RequestBuilder, Results, Tracer, TracerBuilder};
-use traceroute_packets::{Clock, Host, Network, Parts};
+use traceroute_packets::{Backend, Clock, Host, Network, Parts};
 use traceroute_testnet::sim::virtual_time::{Attachment, SimTcp};
 use traceroute_testnet::sim::{self, Recorder, Topology};
 
@@ -35,7 +35,13 @@ impl Lab {
     ) -> Self {
         let addresses = topology.client;
         let client = |tcp| Client { addresses, tcp: Some(sockets(tcp)) };
-        Self::assembled(topology, change, client, 1000, |tracer| tracer).await
+        Self::assembled(topology, change, client, 1000, Backend::Assembled, |tracer| tracer).await
+    }
+
+    /// A tracer that can do no more than `backend`.
+    pub(crate) async fn of(backend: Backend, topology: Topology) -> Self {
+        let host = Client::without_connections(topology.client);
+        Self::assembled(topology, |attachment| attachment, |_| host, 1000, backend, |tracer| tracer).await
     }
 
     /// A tracer that looks things up in a way of one's own.
@@ -44,7 +50,7 @@ impl Lab {
         tracer: impl FnOnce(TracerBuilder) -> TracerBuilder,
     ) -> Self {
         let host = Client::without_connections(topology.client);
-        Self::assembled(topology, |attachment| attachment, |_| host, 1000, tracer).await
+        Self::assembled(topology, |attachment| attachment, |_| host, 1000, Backend::Assembled, tracer).await
     }
 
     /// A tracer on a host of one's own, with so many ports and such limits.
@@ -54,8 +60,8 @@ impl Lab {
         ports: u16,
         limits: Limits,
     ) -> Self {
-        Self::assembled(topology, |attachment| attachment, |_| host, ports, |tracer| tracer.limits(limits))
-            .await
+        let limited = |tracer: TracerBuilder| tracer.limits(limits);
+        Self::assembled(topology, |attachment| attachment, |_| host, ports, Backend::Assembled, limited).await
     }
 
     async fn assembled<H: Host + 'static>(
@@ -63,6 +69,7 @@ impl Lab {
         change: impl FnOnce(Attachment) -> Attachment,
         host: impl FnOnce(SimTcp) -> H,
         ports: u16,
+        backend: Backend,
         change_tracer: impl FnOnce(TracerBuilder) -> TracerBuilder,
     ) -> Self {
         let started = Instant::now();
@@ -80,7 +87,7 @@ impl Lab {
             },
             entropy: entropy(1),
         });
-        let tracer = change_tracer(Tracer::builder().network(network));
+        let tracer = change_tracer(Tracer::builder().network(network.of(backend)));
         let tracer = tracer.build().await.expect("nothing to open");
         Self { tracer, recorder }
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::float_cmp, reason = "whole milliseconds are exact")]
 
+mod backends;
 #[path = "../common/client.rs"]
 mod client;
 mod enrichment;
