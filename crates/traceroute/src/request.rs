@@ -576,12 +576,24 @@ mod tests {
         }
     }
 
+    fn by_syn_socket(protocol: Protocol) -> RequestBuilder {
+        Request::builder("192.0.2.1").protocol(protocol).tcp_method(TcpMethod::SynSocket)
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn syn_socket_is_serial() {
+        let request = by_syn_socket(Protocol::Tcp).build().expect("it is for this platform");
+        assert!(request.serial);
+        assert_eq!(request.access(), Access::Connections);
+        assert_eq!(by_syn_socket(Protocol::Udp).build().expect("no effect").access(), Access::Usual);
+    }
+
+    #[cfg(not(windows))]
     #[test]
     fn syn_socket_is_refused_where_it_would_have_an_effect() {
-        let request =
-            |protocol| Request::builder("192.0.2.1").protocol(protocol).tcp_method(TcpMethod::SynSocket);
-        assert!(request(Protocol::Udp).build().is_ok());
-        let error = request(Protocol::Tcp).build().expect_err("not on this platform").to_string();
+        assert!(by_syn_socket(Protocol::Udp).build().is_ok());
+        let error = by_syn_socket(Protocol::Tcp).build().expect_err("not on this platform").to_string();
         assert_eq!(error, "tcp-method syn_socket works on Windows only: use syn, sack or prefer_sack");
     }
 
