@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use traceroute_core::Timestamp;
 
 #[cfg(any(unix, test))]
-pub(crate) use self::wall::{ClockPair, WallClock};
+pub(crate) use self::wall::{Behaviour, ClockPair, WallClock};
 
 /// The origin of all [`Timestamp`]s of a network.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use traceroute_core::{Stamp, StampSource, Timestamp};
 
-use crate::clock::{Clock, ClockPair, WallClock};
+use crate::clock::{Behaviour, Clock, ClockPair, WallClock};
 
 /// How long packets without a kernel stamp are taken for such as had come before somebody asked.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(1);
@@ -17,9 +17,9 @@ pub(super) struct Stamps {
 }
 
 impl Stamps {
-    /// Stamps of a wall clock that the kernel may slew alone by `slew` millionths.
-    pub(super) fn new(clock: Clock, slew: u32) -> Self {
-        Self { clock, wall_clock: WallClock::new(slew, || ClockPair::read(clock)) }
+    /// Stamps of a wall clock that behaves so.
+    pub(super) fn new(clock: Clock, behaviour: Behaviour) -> Self {
+        Self { clock, wall_clock: WallClock::new(behaviour, || ClockPair::read(clock)) }
     }
 
     /// The time now.

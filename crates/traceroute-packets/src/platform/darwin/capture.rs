@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use traceroute_core::{
@@ -17,13 +18,15 @@ use tracing::debug;
 use super::devices::Settings;
 use super::links;
 use super::records::Record;
-use crate::clock::Clock;
+use crate::clock::{Behaviour, Clock};
 use crate::filter::Base;
 use crate::platform::stamps::{Stamps, came_after};
 
-/// The most by which XNU slews the wall clock, in millionths (`MAXFREQ` of `bsd/kern/kern_ntptime.c`); the time line, which is
-/// `mach_absolute_time`, it leaves alone.
-const SLEW: u32 = 500;
+/// XNU slews the wall clock and leaves the time line alone, which is `mach_absolute_time`: by up to 500 millionths of frequency
+/// (`MAXFREQ`) and up to 5,000 by which `adjtime` catches up more than a second (`ntp_update_second`,
+/// `bsd/kern/kern_ntptime.c`). What the phase-locked loop adds is small where the clock is kept: 500 more. `clock_gettime` says
+/// whole microseconds.
+const WALL_CLOCK: Behaviour = Behaviour { slew: 6_000, resolution: Duration::from_micros(1) };
 /// The interface of a device is gone: `ENXIO` of sys/errno.h.
 const INTERFACE_GONE: i32 = 6;
 
@@ -159,7 +162,7 @@ impl<D: Device> DarwinCapture<D> {
             links: Vec::new(),
             last: 0,
             ours,
-            stamps: Stamps::new(clock, SLEW),
+            stamps: Stamps::new(clock, WALL_CLOCK),
             lost: DropCounter::default(),
             catching_up: None,
         }

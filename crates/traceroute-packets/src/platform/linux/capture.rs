@@ -20,7 +20,7 @@ use super::closing::BackgroundClose;
 use super::namespace::Namespace;
 use super::sys;
 use super::sys::Received;
-use crate::clock::Clock;
+use crate::clock::{Behaviour, Clock};
 use crate::platform::errors::refused;
 use crate::platform::sockets::Place;
 use crate::platform::stamps::{Stamps, came_after};
@@ -31,7 +31,7 @@ const BUFFER_LEN: usize = 2048;
 /// Room for the answers of a thousand runs that come all at once, a kilobyte each with the kernel's accounting.
 const RECEIVE_BUFFER: usize = 8 << 20;
 /// Linux slews the monotonic clock as it does the wall clock (`clock_gettime(2)`).
-const SLEW: u32 = 0;
+const WALL_CLOCK: Behaviour = Behaviour { slew: 0, resolution: Duration::ZERO };
 
 /// The packets of a network namespace that its filter admits.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl LinuxCapture {
         Ok(Self {
             socket: unix::register(socket, Interest::READABLE)
                 .map_err(|error| refused(Operation::Capture, &error))?,
-            stamps: Stamps::new(clock, SLEW),
+            stamps: Stamps::new(clock, WALL_CLOCK),
             buffer: Box::new([0; BUFFER_LEN]),
             drops: DropCounter::default(),
             catching_up: None,
