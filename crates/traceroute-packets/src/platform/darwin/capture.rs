@@ -1,11 +1,9 @@
 //! The capture: the devices of all interfaces that are used, read as one.
 
-use std::collections::HashSet;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::net::IpAddr;
 use std::ops::Range;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +14,7 @@ use traceroute_core::{
 use tracing::debug;
 
 use super::devices::Settings;
+use super::interfaces::Interfaces;
 use super::links;
 use super::records::Record;
 use crate::clock::{Behaviour, Clock};
@@ -41,20 +40,6 @@ pub(super) trait Device: Send + Sync + 'static {
 
     /// How many packets did not fit the device's buffer, modulo 2^32.
     fn drops(&self) -> io::Result<u32>;
-}
-
-/// The addresses that this host sends probes from.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Ours(Arc<RwLock<HashSet<IpAddr>>>);
-
-impl Ours {
-    pub(super) fn add(&self, address: IpAddr) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(address);
-    }
-
-    fn contain(&self, address: IpAddr) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&address)
-    }
 }
 
 /// A device and what has been read from it.
@@ -100,15 +85,15 @@ impl<D: Device> Link<D> {
     }
 
     /// Finds the next packet among what has been read; whether there is one.
-    fn find(&mut self, stamps: &mut Stamps, ours: &Ours) -> bool {
+    fn find(&mut self, stamps: &mut Stamps, ours: &Interfaces) -> bool {
         while self.ready.is_none()
             && let Some(record) = Record::at(&self.buffer[..self.unread.end], self.unread.start)
         {
             self.unread.start = record.next;
             self.ready = links::datagram(self.base, record.packet).map(|datagram| Ready {
                 stamp: stamps.stamp(record.stamp),
-                directions: links::directions(&self.buffer[datagram.clone()], self.loopback, |source| {
-                    ours.contain(source)
+                directions: links::directions(&self.buffer[datagram.clone()], self.loopback, |address| {
+                    ours.have(address)
                 }),
                 datagram,
             });
@@ -147,7 +132,7 @@ pub(super) struct DarwinCapture<D> {
     links: Vec<Link<D>>,
     /// The one that had the last packet.
     last: usize,
-    ours: Ours,
+    ours: Interfaces,
     stamps: Stamps,
     lost: DropCounter,
     /// When somebody asked to be told that all packets until then were read.
@@ -155,8 +140,8 @@ pub(super) struct DarwinCapture<D> {
 }
 
 impl<D: Device> DarwinCapture<D> {
-    /// Reads the links that come through `arriving`. What comes from an address of `ours` was sent by this host.
-    pub(super) fn new(clock: Clock, ours: Ours, arriving: UnboundedReceiver<Link<D>>) -> Self {
+    /// Reads the links that come through `arriving`. What comes from an address that interfaces of `ours` have was sent by this host.
+    pub(super) fn new(clock: Clock, ours: Interfaces, arriving: UnboundedReceiver<Link<D>>) -> Self {
         Self {
             arriving,
             links: Vec::new(),

@@ -21,6 +21,9 @@ pub(super) const CONTROL_LEN: usize = 4 * HEADER_LEN + 3 * 4 + 20;
 
 /// Lets a datagram have these fields of its header, leave through an interface, where that is not 0, and not be fragmented: a
 /// probe that is too long is to be refused, here or by the router that says so.
+///
+/// A link-local source is left to the kernel, which chooses that of the interface: it would take the one that it is told for an
+/// address without a zone, and find no interface that has it (`rip6_output` and `ip6_output`, `bsd/netinet6` of XNU).
 pub(super) fn control(hop_limit: u8, traffic_class: u8, source: Ipv6Addr, interface: u32) -> Vec<u8> {
     let mut control = Vec::with_capacity(CONTROL_LEN);
     let integer = |value: i32| value.to_ne_bytes();
@@ -28,7 +31,9 @@ pub(super) fn control(hop_limit: u8, traffic_class: u8, source: Ipv6Addr, interf
     push(&mut control, IPV6_TCLASS, &integer(traffic_class.into()));
     push(&mut control, IPV6_DONTFRAG, &integer(1));
     let mut information = [0; 20];
-    information[..16].copy_from_slice(&source.octets());
+    if !source.is_unicast_link_local() {
+        information[..16].copy_from_slice(&source.octets());
+    }
     information[16..].copy_from_slice(&interface.to_ne_bytes());
     push(&mut control, IPV6_PKTINFO, &information);
     control
@@ -60,6 +65,13 @@ mod tests {
         assert_eq!(words(integers), [16, 41, 47, 9, 16, 41, 36, 0xb8, 16, 41, 62, 1]);
         assert_eq!(words(&information[..12]), [32, 41, 46]);
         assert_eq!((&information[12..28], words(&information[28..])), (&source.octets()[..], vec![5]));
+    }
+
+    #[test]
+    fn a_link_local_source_is_left_to_the_interface() {
+        let source: Ipv6Addr = "fe80::aa".parse().expect("an address");
+        let control = control(9, 0, source, 5);
+        assert_eq!(words(&control[48..]), [32, 41, 46, 0, 0, 0, 0, 5]);
     }
 
     #[test]

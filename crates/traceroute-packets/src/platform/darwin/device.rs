@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 use traceroute_wire::bpf::Program;
 
 use super::capture::Device;
-use super::devices::{Controls, Settings, Unusable, begin, open_first};
+use super::devices::{self, Controls, Settings, Unusable};
 use super::sys;
 use crate::filter::Base;
 use crate::platform::unix;
@@ -27,9 +27,12 @@ impl BpfDevice {
         interface: &CStr,
         filter: impl FnOnce(Base) -> Program,
     ) -> Result<(Self, Settings), Unusable> {
-        let device = Unregistered(open_first(open)?);
-        let settings = begin(&device, interface, filter)?;
-        Ok((Self(unix::register(device.0, Interest::READABLE)?), settings))
+        devices::open(
+            |number| open(number).map(Unregistered),
+            interface,
+            filter,
+            |device| unix::register(device.0, Interest::READABLE).map(Self),
+        )
     }
 
     /// Whether its interface is still there.

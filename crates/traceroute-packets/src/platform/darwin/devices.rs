@@ -1,16 +1,18 @@
 //! Opening a BPF device (bpf(4)) and what it is told, whatever the system calls are.
 
+use std::collections::HashMap;
 use std::ffi::CStr;
 use std::io::{self, ErrorKind};
+use std::sync::{Arc, Weak};
 
 use traceroute_wire::bpf::Program;
 
 use super::links;
 use crate::filter::Base;
 
-/// `/dev/bpf0` to `/dev/bpf255`: the limit of the kernel, `BPF_MAXDEVICES` of bsd/net/bpf.c.
+/// `/dev/bpf0` to `/dev/bpf255`: as many as the kernel makes, `BPF_MAX_DEVICES` of bsd/net/bpf.c.
 const DEVICES: usize = 256;
-/// As much as the kernel gives, `BPF_MAXBUFSIZE` of bsd/net/bpf.h: answers of some hundred runs that come all at once.
+/// Answers of some hundred runs that come all at once; the most that older kernels give (`BPF_MAXBUFSIZE` of bsd/net/bpf.h).
 const BUFFER_LEN: u32 = 512 << 10;
 
 /// Why no device can be used.
@@ -33,9 +35,22 @@ impl From<io::Error> for Unusable {
     }
 }
 
+/// Opens the first device that nobody uses, lets it capture what the filter admits of an interface's packets, and makes it known
+/// to the runtime by `register`.
+pub(super) fn open<D: Controls, R>(
+    open: impl FnMut(usize) -> io::Result<D>,
+    interface: &CStr,
+    filter: impl FnOnce(Base) -> Program,
+    register: impl FnOnce(D) -> io::Result<R>,
+) -> Result<(R, Settings), Unusable> {
+    let device = open_first(open)?;
+    let settings = begin(&device, interface, filter)?;
+    Ok((register(device)?, settings))
+}
+
 /// The first device that nobody uses. The kernel makes a file for one more device whenever the last one is opened
 /// (`bpfopen`, bsd/net/bpf.c), so the first that does not exist is the end of them.
-pub(super) fn open_first<D>(mut open: impl FnMut(usize) -> io::Result<D>) -> Result<D, Unusable> {
+fn open_first<D>(mut open: impl FnMut(usize) -> io::Result<D>) -> Result<D, Unusable> {
     for number in 0..DEVICES {
         match open(number) {
             Ok(device) => return Ok(device),
@@ -77,7 +92,7 @@ pub(super) struct Settings {
 }
 
 /// Lets a device capture what the filter admits of an interface's packets, ours included, and hand out each at once.
-pub(super) fn begin(
+fn begin(
     device: &impl Controls,
     interface: &CStr,
     filter: impl FnOnce(Base) -> Program,
@@ -93,6 +108,30 @@ pub(super) fn begin(
     device.set_filter(&filter(base))?;
     device.set_immediate()?;
     Ok(Settings { base, buffer_length: usize::try_from(buffer_length).unwrap_or(usize::MAX) })
+}
+
+/// The devices that the capture reads, by the index of their interface. They are the capture's alone: one that it has given up
+/// is closed.
+#[derive(Debug)]
+pub(super) struct OpenDevices<D>(HashMap<u32, Weak<D>>);
+
+impl<D> Default for OpenDevices<D> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<D> OpenDevices<D> {
+    /// Whether the capture reads a device of this interface that is of use.
+    pub(super) fn has(&self, interface: u32, is_of_use: impl FnOnce(&D) -> bool) -> bool {
+        self.0.get(&interface).and_then(Weak::upgrade).is_some_and(|device| is_of_use(&device))
+    }
+
+    /// Takes down that the capture reads a device.
+    pub(super) fn add(&mut self, interface: u32, device: &Arc<D>) {
+        self.0.retain(|_, device| device.strong_count() > 0);
+        self.0.insert(interface, Arc::downgrade(device));
+    }
 }
 
 #[cfg(test)]
@@ -227,17 +266,41 @@ mod tests {
 
     #[test]
     fn no_error_leaves_a_device_open() {
-        let open: Rc<Cell<usize>> = Rc::default();
-        for fails in 0..IN_ORDER.len() {
-            let begun = open_first(|number| {
-                let device =
-                    Recorder { _device: Counted::open(&open), told: RefCell::default(), fails, link_type: 1 };
+        let count: Rc<Cell<usize>> = Rc::default();
+        // One more, that of the runtime, than calls.
+        for fails in 0..=IN_ORDER.len() {
+            let device = |number| {
+                let device = Recorder {
+                    _device: Counted::open(&count),
+                    told: RefCell::default(),
+                    fails,
+                    link_type: 1,
+                };
                 if number < 2 { Err(ErrorKind::ResourceBusy.into()) } else { Ok(device) }
-            })
-            .and_then(|device| begin(&device, c"en0", program).map(|_| device));
-            assert!(matches!(begun, Err(Unusable::Refused(_))), "call {fails} fails");
-            assert_eq!(open.get(), 0, "call {fails} fails");
+            };
+            let register = |device: Recorder| {
+                assert_eq!((count.get(), fails), (1, IN_ORDER.len()), "those that were busy are closed");
+                device.tell("register").map(|()| device)
+            };
+            let opened = open(device, c"en0", program, register);
+            assert!(matches!(opened, Err(Unusable::Refused(_))), "call {fails} fails");
+            assert_eq!(count.get(), 0, "call {fails} fails");
         }
+    }
+
+    #[test]
+    fn a_device_that_nobody_reads_is_closed_and_forgotten() {
+        let mut devices = OpenDevices::default();
+        let device = Arc::new("en0");
+        devices.add(5, &device);
+        assert!(devices.has(5, |_| true));
+        assert!(!devices.has(5, |_| false), "its interface is gone");
+        assert!(!devices.has(6, |_| true));
+        assert_eq!(Arc::into_inner(device), Some("en0"), "nobody else keeps it");
+        assert!(!devices.has(5, |_| true));
+        let other = Arc::new("en1");
+        devices.add(6, &other);
+        assert_eq!(devices.0.keys().collect::<Vec<_>>(), [&6]);
     }
 
     #[test]

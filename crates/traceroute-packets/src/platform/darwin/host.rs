@@ -1,6 +1,5 @@
 //! Routes and ports by ordinary sockets, and a device of the capture for every interface that a route leads through.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,10 +8,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use traceroute_core::{Destination, Operation, Protocol, TracerouteError};
 use tracing::debug;
 
-use super::capture::{Link, Ours};
+use super::capture::Link;
 use super::device::BpfDevice;
-use super::devices::Unusable;
-use super::interfaces::{Interface, gather, on_the_way};
+use super::devices::{OpenDevices, Unusable};
+use super::interfaces::{Interface, Interfaces, gather, on_the_way, refuse_broadcast, refuse_translation};
 use super::sys;
 use crate::filter::{FilterSpec, capture_filter};
 use crate::host::{Connector, Host, Job, PortHold};
@@ -27,25 +26,28 @@ const ANY_PORT: u16 = 9;
 pub(super) struct DarwinHost {
     sockets: SocketHost<Here>,
     filter: FilterSpec,
-    ours: Ours,
+    interfaces: Interfaces,
     capture: UnboundedSender<Link<BpfDevice>>,
-    /// By the index of the interface.
-    devices: Mutex<HashMap<u32, Arc<BpfDevice>>>,
+    devices: Mutex<OpenDevices<BpfDevice>>,
     runtime: Handle,
 }
 
 impl DarwinHost {
     /// A host whose capture has the filter of `filter` with the base of each link, reads the links that are sent to `capture`,
-    /// and takes what comes from `ours` for sent.
+    /// and knows the interfaces that routes are looked for with by `interfaces`.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub(super) fn new(filter: FilterSpec, ours: Ours, capture: UnboundedSender<Link<BpfDevice>>) -> Self {
+    pub(super) fn new(
+        filter: FilterSpec,
+        interfaces: Interfaces,
+        capture: UnboundedSender<Link<BpfDevice>>,
+    ) -> Self {
         Self {
             sockets: SocketHost::new(Here, |socket| Box::new(socket)),
             filter,
-            ours,
+            interfaces,
             capture,
             devices: Mutex::default(),
             runtime: Handle::current(),
@@ -54,9 +56,7 @@ impl DarwinHost {
 
     /// Captures on all interfaces that probes from `source` and their answers pass.
     fn capture_on_the_way(&self, source: IpAddr, to: Destination) -> Result<(), TracerouteError> {
-        self.ours.add(source);
-        let entries = sys::interface_entries().map_err(|error| refused(Operation::FindRoute, &error))?;
-        let interfaces = gather(entries);
+        let interfaces = self.interfaces.now();
         let on_the_way = on_the_way(&interfaces, source, to);
         if on_the_way.is_empty() {
             return Err(TracerouteError::SourceAddressGone { source_address: source, target: to.address });
@@ -67,7 +67,7 @@ impl DarwinHost {
     fn capture_on(&self, interface: &Interface) -> Result<(), TracerouteError> {
         // Held until the device is the capture's: no probe may go out before.
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        if devices.get(&interface.index).is_some_and(|device| device.has_interface()) {
+        if devices.has(interface.index, BpfDevice::has_interface) {
             return Ok(());
         }
         let _runtime = self.runtime.enter();
@@ -79,7 +79,7 @@ impl DarwinHost {
         let device = Arc::new(device);
         let link = Link::new(Arc::clone(&device), settings, interface.index, interface.loopback);
         self.capture.send(link).map_err(|_| TracerouteError::CaptureEnded)?;
-        devices.insert(interface.index, device);
+        devices.add(interface.index, &device);
         Ok(())
     }
 }
@@ -107,6 +107,11 @@ impl Host for DarwinHost {
             return Err(TracerouteError::ScopeMissing { target });
         }
         let source = self.sockets.source_address(protocol, to, ANY_PORT)?;
+        let entries = sys::interface_entries().map_err(|error| refused(Operation::FindRoute, &error))?;
+        let interfaces = gather(entries);
+        refuse_broadcast(&interfaces, to)?;
+        refuse_translation(&interfaces, source, to)?;
+        self.interfaces.are(interfaces.into());
         self.capture_on_the_way(source, to)?;
         Ok(source)
     }

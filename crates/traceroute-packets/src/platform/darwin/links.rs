@@ -30,18 +30,21 @@ pub(super) fn datagram(base: Base, packet: Range<usize>) -> Option<Range<usize>>
 }
 
 /// Which ways a packet went. BPF does not tell, so what comes from an address that is `ours` was sent; and what passes a
-/// loopback interface, where it is seen once (`lo_output`, `bsd/net/if_loop.c` of XNU), was sent and is received.
+/// loopback interface, where it is seen once (`lo_output`, `bsd/net/if_loop.c` of XNU), was sent and is received. So is what is
+/// from us to us elsewhere: a tunnel hands back what it was given.
 pub(super) fn directions(
     datagram: &[u8],
     loopback: bool,
-    ours: impl FnOnce(IpAddr) -> bool,
+    ours: impl Fn(IpAddr) -> bool,
 ) -> &'static [Direction] {
+    const BOTH: &[Direction] = &[Direction::Sent, Direction::Received];
     if loopback {
-        &[Direction::Sent, Direction::Received]
-    } else if Datagram::parse(datagram).is_some_and(|datagram| ours(datagram.source())) {
-        &[Direction::Sent]
-    } else {
-        &[Direction::Received]
+        return BOTH;
+    }
+    match Datagram::parse(datagram) {
+        Some(datagram) if ours(datagram.source()) && ours(datagram.destination()) => BOTH,
+        Some(datagram) if ours(datagram.source()) => &[Direction::Sent],
+        _ => &[Direction::Received],
     }
 }
 
@@ -82,6 +85,8 @@ mod tests {
             for own in [source, [198, 51, 100, 7].into()] {
                 assert_eq!(way(true, own), [Direction::Sent, Direction::Received]);
             }
+            let from_us_to_us = directions(&packet, false, |_| true);
+            assert_eq!(from_us_to_us, [Direction::Sent, Direction::Received]);
         }
         assert_eq!(directions(&[0x45, 0], false, |_| true), [Direction::Received], "it has no source");
     }

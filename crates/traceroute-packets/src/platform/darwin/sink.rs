@@ -19,8 +19,9 @@ use tokio::time::sleep;
 use traceroute_core::{Destination, Operation, Sink, Stamp, TracerouteError};
 use traceroute_wire::protocol;
 
-use super::control::control;
+use super::control::{CONTROL_LEN, control};
 use super::datagrams::{V6Datagram, with_host_order};
+use super::interfaces::{Interfaces, told_to_leave_through};
 use super::system::leave_through;
 use crate::clock::Clock;
 use crate::platform::errors::{not_sent, refused};
@@ -29,6 +30,8 @@ use crate::platform::unix;
 
 /// The least that systems give: what arrives is read from the capture.
 const RECEIVE_BUFFER: usize = 1;
+/// A datagram, with what it is sent with, must fit: the kernel's own choice is 8 KiB (`rip_sendspace`, `bsd/netinet/raw_ip.c`).
+const SEND_BUFFER: usize = u16::MAX as usize + CONTROL_LEN;
 /// How long the queue of an interface may be full, which nothing tells the end of.
 const PATIENCE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(1);
@@ -43,6 +46,7 @@ type Registered = Arc<AsyncFd<OwnedFd>>;
 #[derive(Debug)]
 pub(super) struct DarwinSink {
     clock: Clock,
+    interfaces: Interfaces,
     v4: Registered,
     /// Those that are bound to an interface, by its index.
     bound: Mutex<HashMap<u32, Registered>>,
@@ -67,15 +71,15 @@ struct Message<'a> {
 }
 
 impl DarwinSink {
-    /// Opens the sockets. Needs a tokio runtime.
-    pub(super) fn open(clock: Clock) -> Result<Self, TracerouteError> {
+    /// Opens the sockets; `interfaces` are those that routes were looked for with. Needs a tokio runtime.
+    pub(super) fn open(clock: Clock, interfaces: Interfaces) -> Result<Self, TracerouteError> {
         let refusal = |error: io::Error| refused(Operation::OpenRawSocket, &error);
         let v4 = open_v4(Destination::routed(Ipv4Addr::UNSPECIFIED.into())).map_err(refusal)?;
         let v6 = V6Sockets::open().map(Some).or_else(|error| match error.raw_os_error() {
             Some(unix::FAMILY_NOT_SUPPORTED) => Ok(None),
             _ => Err(refusal(error)),
         });
-        Ok(Self { clock, v4, bound: Mutex::default(), v6: v6? })
+        Ok(Self { clock, interfaces, v4, bound: Mutex::default(), v6: v6? })
     }
 
     fn bound(&self) -> MutexGuard<'_, HashMap<u32, Registered>> {
@@ -115,7 +119,8 @@ impl DarwinSink {
                 let sockets = self.v6.as_ref().ok_or(TracerouteError::NoSourceAddress { target })?;
                 let parts = V6Datagram::parse(datagram).ok_or_else(|| malformed.clone())?;
                 let socket = sockets.of(parts.next_header).ok_or(malformed)?;
-                Ok((Arc::clone(socket), Message::v6(&parts, address, to)))
+                let through = told_to_leave_through(&self.interfaces.now(), parts.source.into(), to);
+                Ok((Arc::clone(socket), Message::v6(&parts, address, to, through)))
             }
         }
     }
@@ -144,11 +149,11 @@ impl V6Sockets {
 }
 
 impl<'a> Message<'a> {
-    fn v6(parts: &V6Datagram<'a>, address: Ipv6Addr, to: Destination) -> Self {
+    fn v6(parts: &V6Datagram<'a>, address: Ipv6Addr, to: Destination, through: u32) -> Self {
         Self {
             address: SocketAddrV6::new(address, 0, 0, zone(to)).into(),
             bytes: parts.payload.into(),
-            control: control(parts.hop_limit, parts.traffic_class, parts.source, to.interface),
+            control: control(parts.hop_limit, parts.traffic_class, parts.source, through),
         }
     }
 
@@ -207,6 +212,7 @@ fn raw_socket(domain: Domain, protocol: Protocol) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
     socket.set_nonblocking(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     Ok(socket)
 }
 

@@ -167,11 +167,19 @@ pub(super) fn interface_entries() -> io::Result<Vec<Entry>> {
     // SAFETY: the list is alive, and its pointers are to entries of it, or null at its end.
     while let Some(entry) = unsafe { next.as_ref() } {
         next = entry.ifa_next;
-        let Some(fact) = NonNull::new(entry.ifa_addr).and_then(fact) else { continue };
+        let has = |flag: c_int| entry.ifa_flags & flag.cast_unsigned() != 0;
+        let own = NonNull::new(entry.ifa_addr).and_then(fact);
+        // Where an interface has no broadcasts it is the other end's address.
+        let other = NonNull::new(entry.ifa_dstaddr).filter(|_| has(libc::IFF_BROADCAST)).and_then(fact);
+        let broadcast = match other {
+            Some(Fact::Address(IpAddr::V4(address))) => Some(Fact::Broadcast(address)),
+            _ => None,
+        };
         // SAFETY: an entry of the list has a name, a C string that lives as long as the list.
         let name = unsafe { CStr::from_ptr(entry.ifa_name) };
-        let loopback = entry.ifa_flags & libc::IFF_LOOPBACK.cast_unsigned() != 0;
-        entries.push(Entry { name: name.to_owned(), loopback, fact });
+        let loopback = has(libc::IFF_LOOPBACK);
+        let facts = own.into_iter().chain(broadcast);
+        entries.extend(facts.map(|fact| Entry { name: name.to_owned(), loopback, fact }));
     }
     Ok(entries)
 }

@@ -9,8 +9,9 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Instant;
 use traceroute_core::{Destination, Operation, Protocol, TracerouteError};
 
-use super::capture::{DarwinCapture, Ours};
+use super::capture::DarwinCapture;
 use super::host::DarwinHost;
+use super::interfaces::Interfaces;
 use super::sink::DarwinSink;
 use super::{ephemeral, sys};
 use crate::backend::Backend;
@@ -62,11 +63,11 @@ pub(crate) async fn open(options: NetworkOptions) -> Result<Network, TracerouteE
         echo_ids: blocks.echo_ids.clone(),
         snap_lengths: SnapLengths::default(),
     };
-    let sink = DarwinSink::open(clock)?;
+    let interfaces = Interfaces::default();
+    let sink = DarwinSink::open(clock, interfaces.clone())?;
     let (links, arriving) = unbounded_channel();
-    let ours = Ours::default();
-    let source = DarwinCapture::new(clock, ours.clone(), arriving);
-    let host = DarwinHost::new(filter, ours, links);
+    let source = DarwinCapture::new(clock, interfaces.clone(), arriving);
+    let host = DarwinHost::new(filter, interfaces, links);
     Ok(Network::assemble(Parts { clock, source, sink, host, blocks, entropy }).of(Backend::Bpf))
 }
 

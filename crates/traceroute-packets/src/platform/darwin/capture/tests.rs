@@ -8,6 +8,8 @@ use etherparse::PacketBuilder;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
+use super::super::devices::OpenDevices;
+use super::super::interfaces::{Entry, Fact, gather};
 use super::super::records::tests::record;
 use super::*;
 
@@ -61,23 +63,26 @@ impl Device for Scripted {
 
 struct Fixture {
     capture: DarwinCapture<Scripted>,
-    links: UnboundedSender<Link<Scripted>>,
+    /// `None` when the host is gone.
+    links: Option<UnboundedSender<Link<Scripted>>>,
 }
 
 impl Fixture {
     fn new() -> Self {
         let (links, arriving) = unbounded_channel();
-        let ours = Ours::default();
-        ours.add(HERE.into());
+        let ours = Interfaces::default();
+        let interface = |fact| Entry { name: c"en0".into(), loopback: false, fact };
+        let entries = [Fact::Index(5), Fact::Address(HERE.into())].map(interface);
+        ours.are(gather(entries.into()).into());
         let clock = Clock::since(Instant::now() - Duration::from_secs(1));
-        Self { capture: DarwinCapture::new(clock, ours, arriving), links }
+        Self { capture: DarwinCapture::new(clock, ours, arriving), links: Some(links) }
     }
 
     fn link(&self, interface: u32, base: Base, loopback: bool) -> Arc<Scripted> {
         let device = Arc::new(Scripted::default());
         let settings = Settings { base, buffer_length: 4096 };
         let link = Link::new(Arc::clone(&device), settings, interface, loopback);
-        self.links.send(link).expect("the capture lives");
+        self.links.as_ref().expect("the host lives").send(link).expect("the capture lives");
         device
     }
 
@@ -137,9 +142,9 @@ async fn all_links_are_read_as_one() {
     let mut seen = fixture.all().await;
     seen.sort_by_key(|(_, _, number)| *number);
     assert_eq!(seen, [(5, Direction::Sent, 1), (5, Direction::Received, 2), (9, Direction::Received, 3)]);
-    drop(fixture.links.clone());
+    fixture.links = None;
     ethernet.capture(Ok(packet(4, 14, TARGET, HERE, MOMENT)));
-    assert_eq!(fixture.all().await, [(5, Direction::Received, 4)]);
+    assert_eq!(fixture.all().await, [(5, Direction::Received, 4)], "links stay when the host is gone");
 }
 
 #[tokio::test]
@@ -271,8 +276,14 @@ async fn an_interface_that_is_gone_takes_its_link_alone() {
     let [gone, stays] = [5, 6].map(|interface| fixture.link(interface, Base::Raw, false));
     gone.capture(Err(io::Error::from_raw_os_error(6)));
     stays.capture(Ok(packet(1, 0, TARGET, HERE, MOMENT)));
+    // What the host keeps.
+    let mut devices = OpenDevices::default();
+    devices.add(5, &gone);
+    devices.add(6, &stays);
     assert_eq!(fixture.all().await, [(6, Direction::Received, 1)]);
-    assert_eq!(Arc::strong_count(&gone), 1, "its device is closed");
+    assert_eq!(Arc::strong_count(&gone), 1, "the test's own: its device is closed");
+    drop(gone);
+    assert!(!devices.has(5, |_| true) && devices.has(6, |_| true));
 
     stays.capture(Err(io::Error::from_raw_os_error(6)));
     fixture.capture.catch_up();
