@@ -27,8 +27,9 @@
 //! sequence number: the probe's own where a middlebox mirrors it, or, by RFC 9293 section 3.10.7.1, the acknowledgement
 //! number of the segment that it refuses, which is zero in all probes and names none.
 //!
-//! This host's kernel knows nothing of the probes and resets what the target has half opened. That RST has the sequence
-//! number of the next probe, but no SYN.
+//! This host's kernel knows nothing of the probes, whose port a socket without a connection holds, and resets what the target
+//! has half opened; that of macOS does so only if the socket listens. That RST has the sequence number of the next probe, but
+//! no SYN.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -40,6 +40,9 @@ async fn connect(
     socket.set_linger(Some(Duration::ZERO)).map_err(here)?;
     imp::leave_through(&socket, to).map_err(here)?;
     mark(&socket, to.address, traffic_class).map_err(here)?;
+    if to.address.is_ipv6() {
+        imp::leave_unlabelled(&socket);
+    }
     begin(&socket, to, port).map_err(|error| at_once(&error, to))?;
     let stream = TcpStream::from_std(socket.into()).map_err(here)?;
     stream.writable().await.map_err(here)?;
@@ -90,7 +93,8 @@ fn failure(error: &io::Error) -> ConnectFailure {
     match kind(error) {
         ErrorKind::ConnectionRefused => ConnectFailure::Refused,
         ErrorKind::TimedOut => ConnectFailure::TimedOut,
-        // Nothing of this host's: that would have been known at once (`icmpv6_err_convert`, net/ipv6/icmp.c).
+        // Nothing of this host's: that would have been known at once (`icmpv6_err_convert`, net/ipv6/icmp.c of Linux). XNU says
+        // that the target refused instead (`inetctlerrmap`, bsd/netinet/ip_input.c).
         ErrorKind::PermissionDenied => ConnectFailure::Prohibited,
         ErrorKind::HostUnreachable => ConnectFailure::HostUnreachable,
         ErrorKind::NetworkUnreachable => ConnectFailure::NetworkUnreachable,

@@ -31,8 +31,9 @@ mod system;
 
 #[cfg(target_os = "macos")]
 pub(super) use self::system::{
-    CONNECTING, DESCRIPTORS_EXHAUSTED, FAMILY_NOT_SUPPORTED, HOST_DOWN, MESSAGE_TOO_LONG, PORT_WITHHELD,
-    descriptor_limit, interface_index, leave_through, routed_socket, set_traffic_class_v6,
+    CONNECTING, DESCRIPTORS_EXHAUSTED, FAMILY_NOT_SUPPORTED, HELD_PORTS_LISTEN, HOST_DOWN, MESSAGE_TOO_LONG,
+    PORT_WITHHELD, descriptor_limit, interface_index, leave_through, leave_unlabelled, routed_socket,
+    set_traffic_class_v6,
 };
 #[cfg(target_os = "macos")]
 pub(crate) use self::system::{OFFERED, Prepared, open, prepare};

@@ -36,6 +36,9 @@ use self::sink::LinuxSink;
 /// What there is.
 pub(crate) const OFFERED: [Access; 1] = [Access::Usual];
 
+/// Whether TCP ports are held by sockets that listen: the kernel resets what comes to one that is only bound.
+pub(super) const HELD_PORTS_LISTEN: bool = false;
+
 /// A capture's socket that has its buffer, and captures nothing yet.
 pub(crate) type Prepared = Socket;
 
@@ -94,6 +97,9 @@ pub(super) fn leave_through(socket: &Socket, to: Destination) -> io::Result<()> 
         Err(_) => Err(io::Error::from_raw_os_error(libc::ENODEV)),
     }
 }
+
+/// Nothing is to be done: raw sockets send the flow label of a connection as they are told it.
+pub(super) const fn leave_unlabelled(_: &Socket) {}
 
 /// Lets what a socket sends have this traffic class.
 pub(super) fn set_traffic_class_v6(socket: &Socket, traffic_class: u8) -> io::Result<()> {

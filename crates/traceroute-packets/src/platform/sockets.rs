@@ -116,13 +116,14 @@ impl<P: Place> Host for SocketHost<P> {
     ) -> Result<Option<PortHold>, TracerouteError> {
         let kind = match protocol {
             Protocol::Udp => Type::DGRAM,
-            // Bound, but not listening: the kernel resets what the target half opens.
             Protocol::Tcp => Type::STREAM,
             // Echo ids are no ports.
             Protocol::Icmp => return Ok(Some(Box::new(()))),
         };
-        let socket = self.bind(kind, source, to, port)?;
-        Ok(socket.map(self.keep))
+        let Some(socket) = self.bind(kind, source, to, port)? else { return Ok(None) };
+        let begun = listen_if(imp::HELD_PORTS_LISTEN && protocol == Protocol::Tcp, &socket);
+        begun.map_err(|error| refused(Operation::ReservePort, &error))?;
+        Ok(Some((self.keep)(socket)))
     }
 
     fn open_connector(
@@ -134,6 +135,12 @@ impl<P: Place> Host for SocketHost<P> {
         let socket = self.bind(Type::STREAM, source, to, port)?;
         Ok(socket.map(|socket| -> Box<dyn Connector> { Box::new(SocketConnector::new(socket)) }))
     }
+}
+
+/// Lets a socket listen, where nothing else makes the kernel reset what a target half opens toward its port: an acknowledgement
+/// of what a listener has not sent is reset (RFC 9293 section 3.10.7.2).
+fn listen_if(needed: bool, socket: &Socket) -> io::Result<()> {
+    if needed { socket.listen(1) } else { Ok(()) }
 }
 
 /// The address that the kernel would send from, to a broadcast address too if asked for: what a connected socket of the
@@ -191,5 +198,23 @@ pub(super) fn socket_address(address: IpAddr, port: u16, scope_id: u32) -> Socke
     match address {
         IpAddr::V4(address) => (address, port).into(),
         IpAddr::V6(address) => SocketAddrV6::new(address, port, 0, scope_id).into(),
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn a_held_port_listens_where_that_is_needed_alone() {
+        for needed in [false, true] {
+            let socket = bind(Type::STREAM, LOOPBACK, 0, Destination::routed(LOOPBACK)).expect("a port");
+            listen_if(needed, &socket).expect("a bound socket may listen");
+            assert_eq!(socket.is_listener().expect("an option of every socket"), needed);
+        }
     }
 }

@@ -13,9 +13,9 @@ pub(super) const CONNECTING: i32 = libc::EINPROGRESS;
 pub(super) const HOST_DOWN: i32 = libc::EHOSTDOWN;
 pub(super) const FAMILY_NOT_SUPPORTED: i32 = libc::EAFNOSUPPORT;
 pub(super) const MESSAGE_TOO_LONG: i32 = libc::EMSGSIZE;
-/// Of the process, and of the host.
 /// Ports that nobody may have are errors of their own.
 pub(super) const PORT_WITHHELD: Option<i32> = None;
+/// Of the process, and of the host.
 pub(super) const DESCRIPTORS_EXHAUSTED: [i32; 2] = [libc::EMFILE, libc::ENFILE];
 
 /// Makes a non-blocking descriptor known to the runtime.

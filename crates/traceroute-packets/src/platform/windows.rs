@@ -20,8 +20,9 @@ mod sys;
 
 #[cfg(windows)]
 pub(super) use open::{
-    CONNECTING, DESCRIPTORS_EXHAUSTED, FAMILY_NOT_SUPPORTED, HOST_DOWN, MESSAGE_TOO_LONG, PORT_WITHHELD,
-    descriptor_limit, interface_index, leave_through, routed_socket, set_traffic_class_v6,
+    CONNECTING, DESCRIPTORS_EXHAUSTED, FAMILY_NOT_SUPPORTED, HELD_PORTS_LISTEN, HOST_DOWN, MESSAGE_TOO_LONG,
+    PORT_WITHHELD, descriptor_limit, interface_index, leave_through, leave_unlabelled, routed_socket,
+    set_traffic_class_v6,
 };
 #[cfg(windows)]
 pub(crate) use open::{OFFERED, Prepared, open, prepare};

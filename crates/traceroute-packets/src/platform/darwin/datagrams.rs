@@ -2,8 +2,8 @@
 //!
 //! Over IPv4 the header is included, with two fields in the byte order of the host. Over IPv6 the kernel writes the header: of
 //! ours it is told everything but the **flow label**, for which it takes one that is random and the same for all that a socket
-//! sends (`rip6_output`, `bsd/netinet6/raw_ip6.c` of XNU). So all probes of a run still have one, but a quote that is too short
-//! for a probe's payload names no run.
+//! sends (`rip6_output`, `bsd/netinet6/raw_ip6.c` of XNU), or for TCP none, as the connection that probes may belong to has none.
+//! So all probes of a run still have one, but a quote that is too short for a probe's payload names no run.
 
 use std::net::Ipv6Addr;
 

@@ -22,7 +22,7 @@ use traceroute_wire::protocol;
 use super::control::{CONTROL_LEN, control};
 use super::datagrams::{V6Datagram, with_host_order};
 use super::interfaces::{Interfaces, told_to_leave_through};
-use super::system::leave_through;
+use super::system::{leave_through, leave_unlabelled};
 use crate::clock::Clock;
 use crate::platform::errors::{not_sent, refused};
 use crate::platform::sockets::zone;
@@ -131,9 +131,11 @@ impl V6Sockets {
         let icmp = raw_socket(Domain::IPV6, Protocol::ICMPV6)?;
         // It would get a copy of every ICMPv6 packet.
         unix::set_option(icmp.as_fd(), libc::IPPROTO_ICMPV6, ICMP6_FILTER, NOTHING_PASSES)?;
+        let tcp = raw_socket(Domain::IPV6, Protocol::TCP)?;
+        leave_unlabelled(&tcp);
         Ok(Self {
             udp: register(raw_socket(Domain::IPV6, Protocol::UDP)?)?,
-            tcp: register(raw_socket(Domain::IPV6, Protocol::TCP)?)?,
+            tcp: register(tcp)?,
             icmp: register(icmp)?,
         })
     }

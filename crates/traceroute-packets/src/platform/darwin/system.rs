@@ -2,12 +2,14 @@
 
 use std::io;
 use std::num::NonZeroU32;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use socket2::{Domain, Socket, Type};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Instant;
 use traceroute_core::{Destination, Operation, Protocol, TracerouteError};
+use tracing::debug;
 
 use super::capture::DarwinCapture;
 use super::host::DarwinHost;
@@ -19,14 +21,21 @@ use crate::clock::Clock;
 use crate::filter::{Base, FilterSpec, SnapLengths};
 use crate::network::{Access, Network, NetworkOptions, Parts};
 use crate::platform::blocks;
-use crate::platform::unix::raise_descriptor_limit;
 pub(in crate::platform) use crate::platform::unix::{
     CONNECTING, DESCRIPTORS_EXHAUSTED, FAMILY_NOT_SUPPORTED, HOST_DOWN, MESSAGE_TOO_LONG, PORT_WITHHELD,
     descriptor_limit, interface_index,
 };
+use crate::platform::unix::{raise_descriptor_limit, set_option};
 
 /// What there is.
 pub(crate) const OFFERED: [Access; 1] = [Access::Usual];
+
+/// Whether TCP ports are held by sockets that listen: the kernel drops what comes to one that is only bound (`tcp_input`,
+/// `bsd/netinet/tcp_input.c` of XNU: "If the state is CLOSED"), and the target would keep what it has half opened.
+pub(in crate::platform) const HELD_PORTS_LISTEN: bool = true;
+
+/// Of netinet6/in6.h of macOS.
+const IPV6_AUTOFLOWLABEL: libc::c_int = 59;
 
 /// Nothing is better done beforehand.
 #[derive(Debug)]
@@ -82,6 +91,15 @@ pub(in crate::platform) fn leave_through(socket: &Socket, to: Destination) -> io
         None => Ok(()),
         index if to.address.is_ipv4() => socket.bind_device_by_index_v4(index),
         index => socket.bind_device_by_index_v6(index),
+    }
+}
+
+/// Lets what a socket sends over IPv6 have no flow label. Otherwise each socket has one of its own, and load balancers, which hash
+/// it, would send the probes of a connection elsewhere. Whether it can be told is not known of every version, and nothing else
+/// depends on it.
+pub(in crate::platform) fn leave_unlabelled(socket: &Socket) {
+    if let Err(error) = set_option(socket.as_fd(), libc::IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, [0]) {
+        debug!(%error, "probes and connections over IPv6 have different flow labels");
     }
 }
 

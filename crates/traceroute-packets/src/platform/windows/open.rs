@@ -41,6 +41,9 @@ pub(in super::super) const MESSAGE_TOO_LONG: i32 = WSAEMSGSIZE;
 pub(in super::super) const PORT_WITHHELD: Option<i32> = Some(WSAEACCES);
 pub(in super::super) const DESCRIPTORS_EXHAUSTED: [i32; 2] = [WSAEMFILE, WSAENOBUFS];
 
+/// Whether TCP ports are held by sockets that listen: no answer to a probe reaches a socket that holds its port.
+pub(in super::super) const HELD_PORTS_LISTEN: bool = false;
+
 /// Ports for sockets that do not ask for one, unless an administrator has changed that.
 const EPHEMERAL: RangeInclusive<u16> = 49_152..=65_535;
 
@@ -164,6 +167,9 @@ impl Common {
         Network::assemble(Parts { clock, source, sink, host, blocks, entropy }).of(backend)
     }
 }
+
+/// Nothing is to be done: the flow labels of what a program sends are its own.
+pub(in super::super) const fn leave_unlabelled(_: &Socket) {}
 
 /// A socket that is routed as probes are, and sends nothing when it is connected.
 pub(in super::super) fn routed_socket(_: Protocol, domain: Domain) -> io::Result<Socket> {
