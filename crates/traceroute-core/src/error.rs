@@ -1,5 +1,6 @@
 //! What can go wrong, and the code that the HTTP interface gives it.
 
+use alloc::boxed::Box;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
@@ -266,8 +267,8 @@ pub enum TracerouteError {
          but of link type {link_type} (DLT)"
     )]
     UnknownLinkType {
-        /// The index of the interface.
-        interface: u32,
+        /// The name of the interface.
+        interface: Box<str>,
         /// The number of the link type, `DLT_` in net/bpf.h.
         link_type: u32,
     },

@@ -5,10 +5,12 @@ use std::ffi::CStr;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Weak};
 
+use traceroute_core::{Operation, TracerouteError};
 use traceroute_wire::bpf::Program;
 
 use super::links;
 use crate::filter::Base;
+use crate::platform::errors::refused;
 
 /// `/dev/bpf0` to `/dev/bpf255`: as many as the kernel makes, `BPF_MAX_DEVICES` of bsd/net/bpf.c.
 const DEVICES: usize = 256;
@@ -27,6 +29,19 @@ pub(super) enum Unusable {
     LinkType(u32),
     /// The system refuses it.
     Refused(io::Error),
+}
+
+impl Unusable {
+    /// What it means for a trace through an interface.
+    pub(super) fn error(self, interface: &CStr) -> TracerouteError {
+        match self {
+            Self::Busy { count } => TracerouteError::CaptureDevicesBusy { count },
+            Self::LinkType(link_type) => {
+                TracerouteError::UnknownLinkType { interface: interface.to_string_lossy().into(), link_type }
+            }
+            Self::Refused(error) => refused(Operation::Capture, &error),
+        }
+    }
 }
 
 impl From<io::Error> for Unusable {
@@ -312,6 +327,8 @@ mod tests {
             fails: usize::MAX,
             link_type: 9,
         };
-        assert!(matches!(begin(&device, c"en0", program), Err(Unusable::LinkType(9))));
+        let error = begin(&device, c"en0", program).expect_err("PPP").error(c"ppp0");
+        assert_eq!(error, TracerouteError::UnknownLinkType { interface: "ppp0".into(), link_type: 9 });
+        assert!(error.to_string().starts_with("the packets of interface ppp0 "), "{error}");
     }
 }

@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::capture::Link;
 use super::device::BpfDevice;
-use super::devices::{OpenDevices, Unusable};
+use super::devices::OpenDevices;
 use super::interfaces::{Interface, Interfaces, gather, on_the_way, refuse_broadcast, refuse_translation};
 use super::sys;
 use crate::filter::{FilterSpec, capture_filter};
@@ -74,23 +74,13 @@ impl DarwinHost {
         let opened = BpfDevice::open(&interface.name, |base| {
             capture_filter(&FilterSpec { base, ..self.filter.clone() })
         });
-        let (device, settings) = opened.map_err(|reason| error(reason, interface))?;
+        let (device, settings) = opened.map_err(|reason| reason.error(&interface.name))?;
         debug!(interface = ?interface.name, ?settings, "capturing");
         let device = Arc::new(device);
         let link = Link::new(Arc::clone(&device), settings, interface.index, interface.loopback);
         self.capture.send(link).map_err(|_| TracerouteError::CaptureEnded)?;
         devices.add(interface.index, &device);
         Ok(())
-    }
-}
-
-fn error(reason: Unusable, interface: &Interface) -> TracerouteError {
-    match reason {
-        Unusable::Busy { count } => TracerouteError::CaptureDevicesBusy { count },
-        Unusable::LinkType(link_type) => {
-            TracerouteError::UnknownLinkType { interface: interface.index, link_type }
-        }
-        Unusable::Refused(error) => refused(Operation::Capture, &error),
     }
 }
 
