@@ -1,10 +1,11 @@
 //! What can go wrong, and the code that the HTTP interface gives it.
 
-use alloc::boxed::Box;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
+
+use crate::Family;
 
 /// The class of an error, as the HTTP interface names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -238,9 +239,9 @@ pub enum TracerouteError {
         /// The method.
         technique: &'static str,
         /// The family of the target's address.
-        family: &'static str,
+        family: Family,
         /// What to do instead.
-        remedy: &'static str,
+        remedy: Remedy,
     },
     /// The network driver of the Datadog Agent cannot be used.
     #[error("the Windows network driver (ddnpm) cannot be used: {step} failed with error {errno}: {remedy}")]
@@ -250,7 +251,7 @@ pub enum TracerouteError {
         /// The number that the system gave.
         errno: i32,
         /// What to do.
-        remedy: &'static str,
+        remedy: Remedy,
     },
     /// All capture devices are taken.
     #[error(
@@ -268,7 +269,7 @@ pub enum TracerouteError {
     )]
     UnknownLinkType {
         /// The name of the interface.
-        interface: Box<str>,
+        interface: InterfaceName,
         /// The number of the link type, `DLT_` in net/bpf.h.
         link_type: u32,
     },
@@ -286,6 +287,39 @@ pub enum TracerouteError {
         /// The number that the system gave.
         errno: i32,
     },
+}
+
+/// What to do about an error. It takes eight bytes: errors are part of every run, and runs are many.
+pub type Remedy = &'static &'static str;
+
+/// The name of a network interface.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct InterfaceName([u8; Self::LONGEST]);
+
+impl InterfaceName {
+    /// `IFNAMSIZ` of net/if.h, with the zero at the end.
+    const LONGEST: usize = 16;
+
+    /// A name; of one that is longer than names are, the first bytes.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let mut bytes = [0; Self::LONGEST];
+        bytes.iter_mut().zip(name.bytes()).for_each(|(byte, of_name)| *byte = of_name);
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
+        write!(f, "{}", name.escape_ascii())
+    }
+}
+
+impl fmt::Debug for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl TracerouteError {

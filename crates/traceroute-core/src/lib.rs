@@ -27,6 +27,7 @@ mod demux;
 mod driver;
 mod error;
 mod execution;
+mod family;
 mod identity;
 mod packet_io;
 mod probe;
@@ -36,8 +37,9 @@ mod tcp_flow;
 
 pub use demux::{Demultiplexer, PacketKeys};
 pub use driver::{Event, TracerouteDriver, linger, settle, trace};
-pub use error::{ConnectFailure, ErrorCode, Operation, SackRefusal, TracerouteError};
+pub use error::{ConnectFailure, ErrorCode, InterfaceName, Operation, Remedy, SackRefusal, TracerouteError};
 pub use execution::{Pace, SEND_DELAY, Schedule, Wait};
+pub use family::Family;
 pub use identity::{Identity, IdentityPool, Nonce, QUARANTINE};
 pub use packet_io::{Captured, Destination, Direction, DropCounter, Sink, Source};
 pub use probe::{

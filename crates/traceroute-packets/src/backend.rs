@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use traceroute_core::{StampSource, TracerouteError};
+use traceroute_core::{Family, Remedy, StampSource, TracerouteError};
 
 /// A way to send probes and to see their answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -214,30 +214,32 @@ impl Backend {
         if families.include(target) {
             return Ok(());
         }
-        let (technique, family) = (technique.name(), family(target));
+        let (technique, family) = (technique.name(), Family::of(target));
         Err(TracerouteError::NotCapable { technique, family, remedy: self.remedy() })
     }
 
     /// Whether a choice may be made for probes toward an address; an error that says what to do instead if not.
     pub fn check_choice(self, choice: Choice, target: IpAddr) -> Result<(), TracerouteError> {
         let Capabilities { interface, link_local, traffic_class, .. } = self.capabilities();
-        let (possible, technique, remedy) = match choice {
+        let (possible, technique, remedy): (_, _, Remedy) = match choice {
             Choice::Interface => (
                 interface,
                 "probing through an interface of choice",
-                "choose --source instead, or leave both to the routing table",
+                &"choose --source instead, or leave both to the routing table",
             ),
-            Choice::Zone => (link_local, "probing link-local addresses", "trace another address of the host"),
+            Choice::Zone => {
+                (link_local, "probing link-local addresses", &"trace another address of the host")
+            }
             Choice::TrafficClass => (
                 traffic_class,
                 "probing with a type of service or traffic class",
-                "leave out --tos and --dscp, which Windows does not let programs choose",
+                &"leave out --tos and --dscp, which Windows does not let programs choose",
             ),
         };
         if possible {
             return Ok(());
         }
-        Err(TracerouteError::NotCapable { technique, family: family(target), remedy })
+        Err(TracerouteError::NotCapable { technique, family: Family::of(target), remedy })
     }
 
     /// What may keep it from hearing any router, where that is usual.
@@ -254,26 +256,19 @@ impl Backend {
     }
 
     /// What to do where something is not possible.
-    const fn remedy(self) -> &'static str {
+    const fn remedy(self) -> Remedy {
         match self {
             Self::RawSockets => {
-                "the raw sockets of Windows know UDP, ICMP and TCP SYN over IPv4: use --proto icmp for IPv6, and for \
+                &"the raw sockets of Windows know UDP, ICMP and TCP SYN over IPv4: use --proto icmp for IPv6, and for \
                  all else --windows-driver, which needs the network driver of the Datadog Agent"
             }
             Self::EchoRequests => {
-                "without privileges Windows lets a program send echo requests only: use --proto icmp, or \
+                &"without privileges Windows lets a program send echo requests only: use --proto icmp, or \
                  --proto tcp --tcp-method syn_socket, or run as Administrator, or use --windows-driver"
             }
-            Self::Connections => "syn_socket knows TCP over IPv4: use another method for all else",
-            Self::Driver | Self::PacketSocket | Self::Bpf | Self::Assembled => "use another method",
+            Self::Connections => &"syn_socket knows TCP over IPv4: use another method for all else",
+            Self::Driver | Self::PacketSocket | Self::Bpf | Self::Assembled => &"use another method",
         }
-    }
-}
-
-const fn family(address: IpAddr) -> &'static str {
-    match address {
-        IpAddr::V4(_) => "IPv4",
-        IpAddr::V6(_) => "IPv6",
     }
 }
 

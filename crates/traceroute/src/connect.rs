@@ -19,7 +19,7 @@ pub(crate) struct Connected {
 
 /// Connects from the port that was lent for it, and learns from the capture what was agreed on.
 pub(crate) async fn connect(context: &Context<'_>, lease: &mut Lease) -> Result<Connected, TracerouteError> {
-    let &Context { network, source, destination, port, shape, timeout: patience, .. } = context;
+    let &Context { ref network, source, destination, port, shape, timeout: patience, .. } = context;
     let identity = lease.identity();
     let mismatch = TracerouteError::NoSourceAddress { target: identity.remote };
     let mut handshake = Handshake::new(source, port, &identity).ok_or(mismatch)?;

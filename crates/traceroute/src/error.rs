@@ -4,9 +4,8 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use traceroute_core::{ConnectFailure, ErrorCode, Operation, SackRefusal, TracerouteError};
+use traceroute_core::{ConnectFailure, ErrorCode, Family, Operation, SackRefusal, TracerouteError};
 
-use crate::request::Family;
 use crate::tracer::Refusal;
 
 /// A request that cannot be made: which part of it is wrong, and what is allowed.

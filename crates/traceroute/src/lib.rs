@@ -50,13 +50,13 @@ pub use enrich::{
 pub use error::{Error, InvalidRequest};
 pub use event::TraceEvent;
 pub use json::{Style, write_json};
-pub use request::{Family, Request, RequestBuilder};
+pub use request::{Request, RequestBuilder};
 pub use trace::{Stopper, Trace};
 pub use tracer::{Limits, Refusal, TargetPolicy, Tracer, TracerBuilder, TracerStats};
 
 pub use traceroute_core::{
-    ConnectFailure, EndReason, EndToEnd, ErrorCode, Hop, Interface, MplsLabel, Nat, Operation, PortState,
-    Protocol, RequestDestination, RequestSource, Results, RunDestination, RunResult, RunSource, SackRefusal,
-    Spread, TcpMethod, Traceroute, TracerouteError, Ttl, Unreachable, Wait,
+    ConnectFailure, EndReason, EndToEnd, ErrorCode, Family, Hop, Interface, MplsLabel, Nat, Operation,
+    PortState, Protocol, RequestDestination, RequestSource, Results, RunDestination, RunResult, RunSource,
+    SackRefusal, Spread, TcpMethod, Traceroute, TracerouteError, Ttl, Unreachable, Wait,
 };
 pub use traceroute_packets::{Blocks, Entropy, Network};

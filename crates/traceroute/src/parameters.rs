@@ -2,10 +2,9 @@
 
 mod table;
 
-use traceroute_core::{Protocol, TcpMethod, Wait};
+use traceroute_core::{Family, Protocol, TcpMethod, Wait};
 
 use crate::error::InvalidRequest;
-use crate::request::Family;
 
 pub use self::table::{ALL, Parameter, Word, source};
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use traceroute_core::{Protocol, Shape, TcpMethod, Ttl, Wait};
+use traceroute_core::{Family, Protocol, Shape, TcpMethod, Ttl, Wait};
 use traceroute_packets::Access;
 
 use crate::error::InvalidRequest;
@@ -22,30 +22,6 @@ const DEFAULT_PORT: u16 = 33_434;
 
 /// The least size that can be asked for: that of a UDP probe over IPv6.
 const LEAST_SIZE: i64 = 66;
-
-/// A family of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-impl Family {
-    /// The family of an address.
-    #[must_use]
-    pub const fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
-    }
-
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
-        }
-    }
-}
 
 /// A request in which every field is within its range. [`Request::builder`] makes one.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
+use traceroute_core::Family;
 use traceroute_packets::Network;
 
 use crate::error::Error;
-use crate::request::Family;
 
 /// How long a name may take. The system's resolver gives its first server 5 s before it asks the second.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::id::random_id;
 
 /// What the runs of a request have in common.
 pub(crate) struct Context<'a> {
-    pub(crate) network: &'a Network,
+    pub(crate) network: Arc<Network>,
     pub(crate) sink: BudgetedSink<SharedSink>,
     pub(crate) source: IpAddr,
     pub(crate) destination: Destination,
@@ -153,7 +154,7 @@ pub(crate) async fn ready<'a>(
     context: &'a Context<'a>,
     method: Method,
 ) -> Result<Option<Ready<'a>>, TracerouteError> {
-    let &Context { network, source, destination, timeout, phase, .. } = context;
+    let &Context { ref network, source, destination, timeout, phase, .. } = context;
     network.backend().check(method.technique(), destination.address)?;
     let ready = pin!(async {
         let sink = context.sink.begin().await;
@@ -183,7 +184,7 @@ pub(crate) fn run<'a>(
     ready: Ready<'a>,
     plan: Plan<impl FnMut(Step) + Send + 'a>,
 ) -> Result<Running<'a>, TracerouteError> {
-    let &Context { network, source, port, shape, .. } = context;
+    let &Context { ref network, source, port, shape, .. } = context;
     let identity = ready.lease.identity();
     // Families differ only if the host's routing table is broken.
     let mismatch = TracerouteError::NoSourceAddress { target: identity.remote };
@@ -262,7 +263,7 @@ fn conduct<'a>(
     probing: Probing<impl ProbeProtocol + 'a>,
     Plan { schedule, listens, on_step }: Plan<impl FnMut(Step) + Send + 'a>,
 ) -> Running<'a> {
-    let &Context { network, destination, phase, .. } = context;
+    let &Context { ref network, destination, phase, .. } = context;
     let Probing { probes, remote_port, subscription, connection, before } = probing;
     let losses = subscription.losses();
     let sisters = listens.then_some(&context.knowledge);

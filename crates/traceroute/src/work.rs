@@ -31,30 +31,42 @@ pub(crate) async fn carry_out(
     phase: &Watched<Phase>,
 ) -> Result<Results, Error> {
     // Boxed, because a request is long done with it while it waits for answers.
-    let (network, destination) = Box::pin(async {
-        let destination = resolve(tracer, request, phase).await?;
-        let target = destination.address;
-        if let Some(policy) = &tracer.policy {
-            policy.check(target, request).map_err(|reason| Error::Refused { target, reason })?;
-        }
-        let technique = method(request).technique();
-        let network = tracer.networks.of(request.access(), technique, target).await?;
-        for choice in choices(request, destination) {
-            network.backend().check_choice(choice, target)?;
-        }
-        Ok::<_, Error>((network, destination))
+    let parts = Box::pin(prepare(tracer, request, events, phase)).await?;
+    let mut tally = Tally::new(request, events);
+    let finished = conduct(&parts, &mut tally, tracer.ports_chosen).await;
+    Box::pin(async {
+        let why_no_router = parts.context.network.backend().why_no_router_is_heard();
+        let mut results = tally.results(finished, why_no_router)?;
+        parts.enrichment.complete(&mut results, phase).await;
+        Ok(results)
     })
-    .await?;
-    let network = &*network;
+    .await
+}
+
+/// Finds out what is to be probed, from where and how, and whether that may be done.
+async fn prepare<'a>(
+    tracer: &'a Inner,
+    request: &'a Request,
+    events: &'a Events,
+    phase: &'a Watched<Phase>,
+) -> Result<Parts<'a>, Error> {
+    let destination = resolve(tracer, request, phase).await?;
+    let target = destination.address;
+    if let Some(policy) = &tracer.policy {
+        policy.check(target, request).map_err(|reason| Error::Refused { target, reason })?;
+    }
+    let network = tracer.networks.of(request.access(), method(request).technique(), target).await?;
+    for choice in choices(request, destination) {
+        network.backend().check_choice(choice, target)?;
+    }
     let enrichment = Enrichment::begin(&tracer.lookups, request, events);
     let source = network.source_address(request.protocol, destination, request.effective_port())?;
-    debug!(address = %destination.address, %source, "tracing");
-
-    events.send(|| TraceEvent::Resolved { target: destination.address, source });
-
+    debug!(address = %target, %source, "tracing");
+    events.send(|| TraceEvent::Resolved { target, source });
+    enrichment.hear_of_destination(target);
     let context = Context {
-        network,
         sink: BudgetedSink::new(network.sink(), tracer.budget.clone(), Arc::clone(&tracer.sent)),
+        network,
         source,
         destination,
         port: request.effective_port(),
@@ -64,16 +76,7 @@ pub(crate) async fn carry_out(
         answered: &tracer.answered,
         phase,
     };
-    let mut tally = Tally::new(request, events);
-    let parts = Parts { request, context, enrichment, events };
-    parts.enrichment.hear_of_destination(destination.address);
-    let finished = conduct(&parts, &mut tally, tracer.ports_chosen).await;
-    Box::pin(async {
-        let mut results = tally.results(finished, network.backend().why_no_router_is_heard())?;
-        parts.enrichment.complete(&mut results, phase).await;
-        Ok(results)
-    })
-    .await
+    Ok(Parts { request, context, enrichment, events })
 }
 
 /// What a request chooses that not every system lets it choose.

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Weak};
 
-use traceroute_core::{Operation, TracerouteError};
+use traceroute_core::{InterfaceName, Operation, TracerouteError};
 use traceroute_wire::bpf::Program;
 
 use super::links;
@@ -36,9 +36,10 @@ impl Unusable {
     pub(super) fn error(self, interface: &CStr) -> TracerouteError {
         match self {
             Self::Busy { count } => TracerouteError::CaptureDevicesBusy { count },
-            Self::LinkType(link_type) => {
-                TracerouteError::UnknownLinkType { interface: interface.to_string_lossy().into(), link_type }
-            }
+            Self::LinkType(link_type) => TracerouteError::UnknownLinkType {
+                interface: InterfaceName::new(&interface.to_string_lossy()),
+                link_type,
+            },
             Self::Refused(error) => refused(Operation::Capture, &error),
         }
     }
@@ -328,7 +329,10 @@ mod tests {
             link_type: 9,
         };
         let error = begin(&device, c"en0", program).expect_err("PPP").error(c"ppp0");
-        assert_eq!(error, TracerouteError::UnknownLinkType { interface: "ppp0".into(), link_type: 9 });
+        assert_eq!(
+            error,
+            TracerouteError::UnknownLinkType { interface: InterfaceName::new("ppp0"), link_type: 9 }
+        );
         assert!(error.to_string().starts_with("the packets of interface ppp0 "), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use traceroute_core::{Destination, TracerouteError};
+use traceroute_core::{Destination, Family, TracerouteError};
 
 /// What `getifaddrs` says in one of its entries about the interface that it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,8 +142,8 @@ pub(super) fn refuse_translation(
         IpAddr::V4(source) if (FIRST..=LAST).contains(&source.to_bits()) && !is_this_host(interfaces, to) => {
             Err(TracerouteError::NotCapable {
                 technique: "tracing",
-                family: "IPv4",
-                remedy: "this network has IPv6 alone, and macOS translates IPv4 to it unseen (CLAT46): trace over IPv6 (-6)",
+                family: Family::V4,
+                remedy: &"this network has IPv6 alone, and macOS translates IPv4 to it unseen (CLAT46): trace over IPv6 (-6)",
             })
         }
         _ => Ok(()),

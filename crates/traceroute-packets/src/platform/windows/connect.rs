@@ -17,7 +17,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
-use traceroute_core::{Destination, Direction, Sink, Stamp, TracerouteError};
+use traceroute_core::{Destination, Direction, Family, Sink, Stamp, TracerouteError};
 use traceroute_wire::{Datagram, TcpFlags, TcpSegment, protocol};
 use tracing::warn;
 use windows_sys::Win32::Networking::WinSock::{
@@ -106,8 +106,8 @@ impl Sink for ConnectSink {
     async fn send(&self, datagram: &[u8], to: Destination) -> Result<Stamp, TracerouteError> {
         let not_possible = TracerouteError::NotCapable {
             technique: "a probe that is no TCP SYN",
-            family: if to.address.is_ipv4() { "IPv4" } else { "IPv6" },
-            remedy: "use another method",
+            family: Family::of(to.address),
+            remedy: &"use another method",
         };
         let probe = Probe::of(datagram).ok_or(not_possible)?;
         let flow = (probe.local, probe.remote);
@@ -253,8 +253,8 @@ fn rejected(error: &io::Error, target: IpAddr, length: usize) -> TracerouteError
     match error.raw_os_error() {
         Some(WSAENOPROTOOPT) => TracerouteError::NotCapable {
             technique: "syn_socket",
-            family: "IPv4",
-            remedy: "it needs version 2004 of Windows 10, Windows Server 2022, or later: use another method",
+            family: Family::V4,
+            remedy: &"it needs version 2004 of Windows 10, Windows Server 2022, or later: use another method",
         },
         _ => not_sent(error, target, length),
     }

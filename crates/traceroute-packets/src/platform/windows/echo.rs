@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use traceroute_core::{Destination, Direction, Operation, Sink, Stamp, TracerouteError};
+use traceroute_core::{Destination, Direction, Family, Operation, Sink, Stamp, TracerouteError};
 use traceroute_wire::{Datagram, IcmpMessage};
 use tracing::warn;
 
@@ -54,8 +54,8 @@ impl Sink for EchoSink {
     async fn send(&self, datagram: &[u8], to: Destination) -> Result<Stamp, TracerouteError> {
         let not_possible = TracerouteError::NotCapable {
             technique: "a probe that is no echo request",
-            family: if to.address.is_ipv4() { "IPv4" } else { "IPv6" },
-            remedy: "run as Administrator, or use --windows-driver",
+            family: Family::of(to.address),
+            remedy: &"run as Administrator, or use --windows-driver",
         };
         let parsed = Datagram::parse(datagram).ok_or(not_possible.clone())?;
         let Some(IcmpMessage::EchoRequest(echo)) = IcmpMessage::parse(&parsed) else {

@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use traceroute_core::{Destination, Direction, Operation, Sink, Stamp, TracerouteError};
+use traceroute_core::{Destination, Direction, Family, Operation, Sink, Stamp, TracerouteError};
 use traceroute_wire::{Datagram, protocol};
 use windows_sys::Win32::Networking::WinSock::IPPROTO_IP;
 
@@ -99,8 +99,8 @@ fn rejected(error: &io::Error, target: IpAddr, datagram: &[u8]) -> TracerouteErr
     match error.raw_os_error() {
         Some(INVALID) if is_tcp => TracerouteError::NotCapable {
             technique: "TCP by raw sockets",
-            family: "IPv4",
-            remedy: "editions of Windows that are not for servers do not send it: use --tcp-method syn_socket, or \
+            family: Family::V4,
+            remedy: &"editions of Windows that are not for servers do not send it: use --tcp-method syn_socket, or \
                      --windows-driver",
         },
         _ => not_sent(error, target, datagram.len()),

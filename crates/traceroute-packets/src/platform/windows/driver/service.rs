@@ -2,6 +2,8 @@
 
 use std::io;
 
+use traceroute_core::Remedy;
+
 /// The service control manager, of which each call opens the service with just the rights that it needs.
 pub(super) trait ServiceControl {
     /// What the service is doing.
@@ -65,20 +67,20 @@ pub(super) fn start(service: &impl ServiceControl) -> Result<(), (Step, io::Erro
 }
 
 /// What to do when the service could not be started, or the driver be opened, by the number of the error.
-pub(super) const fn remedy(errno: i32) -> &'static str {
+pub(super) const fn remedy(errno: i32) -> Remedy {
     match errno {
-        ACCESS_DENIED => "run as Administrator",
-        NO_SERVICE => "install the Datadog Agent, which brings the driver (2.10.0 or later is needed)",
-        DISABLED => "allow it to be started: `sc.exe config ddnpm start= demand`",
-        _ => "`sc.exe query ddnpm` shows its state",
+        ACCESS_DENIED => &"run as Administrator",
+        NO_SERVICE => &"install the Datadog Agent, which brings the driver (2.10.0 or later is needed)",
+        DISABLED => &"allow it to be started: `sc.exe config ddnpm start= demand`",
+        _ => &"`sc.exe query ddnpm` shows its state",
     }
 }
 
 /// What to do when a running driver does not take a filter.
-pub(super) const fn remedy_for_filters(errno: i32) -> &'static str {
+pub(super) const fn remedy_for_filters(errno: i32) -> Remedy {
     match errno {
-        ACCESS_DENIED => "run as Administrator",
-        _ => "it may be too old: the driver of the Datadog Agent has to be 2.10.0 or later",
+        ACCESS_DENIED => &"run as Administrator",
+        _ => &"it may be too old: the driver of the Datadog Agent has to be 2.10.0 or later",
     }
 }
 
