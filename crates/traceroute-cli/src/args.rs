@@ -92,7 +92,7 @@ pub(crate) struct Args {
           long_help = TCP_METHOD.meaning, default_value = TCP_METHOD.default, value_parser = TCP_METHODS,
           hide_possible_values = true)]
     tcp_method: String,
-    #[arg(long, help_heading = heading::PROBES, help = "Use the Datadog Agent's network driver on Windows",
+    #[arg(long, help_heading = heading::PROBES, help = "Use the Agent's driver on Windows",
           long_help = WINDOWS_DRIVER.meaning, value_parser = switch(&WINDOWS_DRIVER), num_args = 0..=1,
           require_equals = true, default_value = "false", hide_default_value = true,
           default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set)]
