@@ -51,7 +51,7 @@ pub(crate) const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "--windows-driver --verbose example.com 2> log",
-        "Use the kernel driver of Windows, and keep a log of every packet.",
+        "Use the driver of the Agent on Windows, and keep a log of every packet.",
     ),
     ("completion bash", "Completions for a shell: put them where it looks for them."),
     ("--version", "What this is: version, commit and date."),
