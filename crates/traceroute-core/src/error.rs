@@ -333,6 +333,7 @@ impl TracerouteError {
                 | Self::IdentitiesExhausted { .. }
                 | Self::CaptureEnded
                 | Self::CaptureDevicesBusy { .. }
+                | Self::DriverUnavailable { .. }
                 | Self::UnknownLinkType { .. }
                 | Self::HandshakeMissed { .. }
                 | Self::System { operation: Operation::Capture | Operation::ReservePort, .. }

@@ -233,7 +233,7 @@ impl Backend {
             Choice::TrafficClass => (
                 traffic_class,
                 "probing with a type of service or traffic class",
-                &"leave out --tos and --dscp, which Windows does not let programs choose",
+                &"leave out --tos and --dscp: on Windows only raw sockets and --windows-driver have them",
             ),
         };
         if possible {

@@ -57,6 +57,8 @@ impl Networks {
             access => access,
         };
         let network = match (access, usual) {
+            // The driver was stopped, to be replaced perhaps.
+            (Access::Usual | Access::Driver, Backend::Driver) if self.usual.has_ended() => &self.driver,
             (Access::Usual, _)
             | (_, Backend::Assembled)
             | (Access::Driver, Backend::Driver)
@@ -65,6 +67,8 @@ impl Networks {
             (Access::Connections, _) => &self.connections,
             (Access::EchoRequests, _) => &self.echo_requests,
         };
+        let access =
+            if usual == Backend::Driver && access == Access::Usual { Access::Driver } else { access };
         network.get(access, self.first_port).await
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use traceroute_core::{
-    EndToEnd, RequestDestination, RequestSource, Results, RunReport, RunResult, TcpMethod, Traceroute,
-    TracerouteError,
+    EndReason, EndToEnd, RequestDestination, RequestSource, Results, RunReport, RunResult, TcpMethod,
+    Traceroute, TracerouteError,
 };
 use tracing::{debug, warn};
 
@@ -211,7 +211,9 @@ fn result(finished: Finished, method: Option<TcpMethod>) -> RunResult {
 
 /// Whether there were routers to be heard, and none was.
 fn heard_no_router<'a>(runs: impl Iterator<Item = &'a RunReport>) -> bool {
-    let mut routers = runs.flat_map(|run| {
+    // Of a run that was stopped nobody knows whether there would have been more.
+    let complete = runs.filter(|run| run.end_reason != EndReason::Interrupted);
+    let mut routers = complete.flat_map(|run| {
         let all = run.hops.len();
         run.hops.iter().take(if run.reached { all.saturating_sub(1) } else { all })
     });
@@ -225,7 +227,7 @@ fn heard_no_router<'a>(runs: impl Iterator<Item = &'a RunReport>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use traceroute_core::{EndReason, HopAnswer, HopReport, StampSource, Ttl};
+    use traceroute_core::{HopAnswer, HopReport, StampSource, Ttl};
 
     use super::*;
 
@@ -267,5 +269,7 @@ mod tests {
         ] {
             assert_eq!(heard_no_router(runs.iter()), missed, "{runs:?}");
         }
+        let stopped = RunReport { end_reason: EndReason::Interrupted, ..run(&[false, false], false) };
+        assert!(!heard_no_router([stopped].iter()));
     }
 }

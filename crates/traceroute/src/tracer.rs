@@ -176,7 +176,8 @@ impl TracerBuilder {
         self
     }
 
-    /// Use these blocks of ports and echo ids instead of ones chosen at random outside of the kernel's own.
+    /// Use these blocks of ports and echo ids instead of ones chosen at random outside of the kernel's own. What single requests ask
+    /// for besides, as the driver of Windows, has blocks of its own.
     #[must_use]
     pub fn blocks(mut self, blocks: Blocks) -> Self {
         self.options.blocks = Some(blocks);

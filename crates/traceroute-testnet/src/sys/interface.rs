@@ -25,6 +25,11 @@ pub(crate) fn index(name: &str) -> io::Result<libc::c_int> {
     }
 }
 
+#[allow(clippy::cast_possible_truncation, reason = "musl has 32 bits for what needs 16")]
+const SET_FLAGS: libc::Ioctl = libc::SIOCSIFFLAGS as libc::Ioctl;
+#[allow(clippy::cast_possible_truncation, reason = "musl has 32 bits for what needs 16")]
+const SET_BY_ETHTOOL: libc::Ioctl = libc::SIOCETHTOOL as libc::Ioctl;
+
 /// Brings an interface up.
 pub(crate) fn bring_up(name: &str) -> io::Result<()> {
     let mut request = request(name)?;
@@ -33,7 +38,7 @@ pub(crate) fn bring_up(name: &str) -> io::Result<()> {
     request.ifr_ifru.ifru_flags = flags;
     let socket = control_socket()?;
     // SAFETY: SIOCSIFFLAGS reads the name and the flags of an ifreq, which outlives the call.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }).map(drop)
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), SET_FLAGS, &raw const request) }).map(drop)
 }
 
 /// Makes the kernel fill in transport checksums before a packet leaves through this interface.
@@ -45,7 +50,7 @@ pub(crate) fn disable_checksum_offload(name: &str) -> io::Result<()> {
     request.ifr_ifru.ifru_data = (&raw mut value).cast();
     let socket = control_socket()?;
     // SAFETY: SIOCETHTOOL reads the name and the ethtool_value that ifru_data points to; both outlive the call.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw const request) }).map(drop)
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), SET_BY_ETHTOOL, &raw const request) }).map(drop)
 }
 
 /// An interface request that carries a name.

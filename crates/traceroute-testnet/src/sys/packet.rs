@@ -156,7 +156,9 @@ pub(crate) fn receive_stamped(
     message.msg_iov = &raw mut vector;
     message.msg_iovlen = 1;
     message.msg_control = control.as_mut_ptr().cast();
-    message.msg_controllen = size_of_val(&control);
+    #[allow(clippy::cast_possible_truncation, reason = "musl has 32 bits for these 128 bytes")]
+    let length = size_of_val(&control) as _;
+    message.msg_controllen = length;
     // SAFETY: every pointer of `message` describes memory that outlives the call.
     match check_len(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) }) {
         Ok(len) => Ok(Some((len, stamp_of(&message)))),

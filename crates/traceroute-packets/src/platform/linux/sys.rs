@@ -75,7 +75,9 @@ pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<R
     message.msg_iovlen = 1;
     message.msg_control = (&raw mut control.0).cast();
     // Lengths of control messages are `size_t` with glibc and `socklen_t` with musl.
-    message.msg_controllen = control.0.len() as _;
+    #[allow(clippy::cast_possible_truncation, reason = "they have some 100 bytes")]
+    let length = control.0.len() as _;
+    message.msg_controllen = length;
     // SAFETY: `message` points to live buffers of the lengths given.
     let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
     let len = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use traceroute_core::{Destination, Direction, Family, Sink, Stamp, TracerouteError};
 use traceroute_wire::{Datagram, TcpFlags, TcpSegment, protocol};
-use tracing::warn;
+use tracing::{debug, warn};
 use windows_sys::Win32::Networking::WinSock::{
     ICMP_ERROR_INFO, IPPROTO_TCP, TCP_FAIL_CONNECT_ON_ICMP_ERROR, TCP_ICMP_ERROR_INFO, WSAENOPROTOOPT,
 };
@@ -194,8 +194,29 @@ impl Probe {
     }
 }
 
-/// Begins to connect; when that was.
+/// Begins to connect; when that was. The system may not have the port back yet from the attempt before.
 async fn connect(
+    system: System,
+    clock: Clock,
+    probe: &Probe,
+    to: Destination,
+) -> io::Result<(Stamp, TcpStream)> {
+    let started = Instant::now();
+    loop {
+        match try_to_connect(system, clock, probe, to) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && started.elapsed() < PORT_PATIENCE => {
+                sleep(PORT_INTERVAL).await;
+            }
+            begun => return begun,
+        }
+    }
+}
+
+/// How long the port of a socket that has been closed is waited for, and how often it is asked for.
+const PORT_PATIENCE: Duration = Duration::from_millis(100);
+const PORT_INTERVAL: Duration = Duration::from_millis(2);
+
+fn try_to_connect(
     system: System,
     clock: Clock,
     probe: &Probe,
@@ -203,33 +224,17 @@ async fn connect(
 ) -> io::Result<(Stamp, TcpStream)> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     (system.fail_on_icmp_error)(&socket)?;
-    // Versions that do not know it send SYNs again.
-    send_syns_once(socket.as_socket()).unwrap_or_default();
+    if let Err(error) = send_syns_once(socket.as_socket()) {
+        debug!(%error, "SYNs that nothing answers are sent again");
+    }
     // Neither end is to be kept busy by a connection that nobody wants.
     socket.set_linger(Some(Duration::ZERO))?;
     socket.set_ttl_v4(probe.ttl.into())?;
     leave_through(&socket, to)?;
-    bind(&socket, probe.local).await?;
+    socket.bind(&probe.local.into())?;
     let stamp = Stamp::user(clock.now());
     begin(&socket, to, probe.remote.port())?;
     Ok((stamp, TcpStream::from_std(socket.into())?))
-}
-
-/// How long the port of a socket that has been closed is waited for, and how often it is asked for.
-const PORT_PATIENCE: Duration = Duration::from_millis(100);
-const PORT_INTERVAL: Duration = Duration::from_millis(2);
-
-/// Takes the port, which the system may not have back yet from the attempt before.
-async fn bind(socket: &Socket, local: SocketAddr) -> io::Result<()> {
-    let started = Instant::now();
-    loop {
-        match socket.bind(&local.into()) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && started.elapsed() < PORT_PATIENCE => {
-                sleep(PORT_INTERVAL).await;
-            }
-            bound => return bound,
-        }
-    }
 }
 
 /// Waits for the end of the attempt, and asks the socket, which outlives it, what it was.

@@ -13,16 +13,16 @@ use traceroute_wire::{Datagram, IcmpMessage};
 use tracing::warn;
 
 use super::answers::{self, Answer};
-use super::icmp_status::{Outcome, outcome_of_none, outcome_v4, outcome_v6};
+use super::icmp_status::{Outcome, PACKET_TOO_BIG, outcome_of_none, outcome_v4, outcome_v6};
 use super::sys::echo::{EchoThread, Reply, Request};
 use crate::clock::Clock;
 use crate::inbox::{Inbox, Packet};
 use crate::platform::errors::{not_sent, refused};
 use crate::platform::sockets::zone;
 
-/// How long the system listens for the answer to a request, in milliseconds: as long as any run does. Runs decide for themselves
-/// how long that is.
-const PATIENCE: u32 = 600_000;
+/// How long the system listens for the answer to a request, in milliseconds. Runs decide for themselves how long they do, and hardly
+/// longer; the system keeps what it listens for in memory.
+const PATIENCE: u32 = 60_000;
 
 /// Sends echo requests and puts their answers into an inbox.
 pub(super) struct EchoSink {
@@ -85,8 +85,9 @@ impl Sink for EchoSink {
         self.thread.send(request).map_err(|error| refused(Operation::SendProbe, &error))?;
         // The thread drops no request.
         let begun = begins.await.map_err(|_| TracerouteError::CaptureEnded)?;
-        begun.map_err(|errno| {
-            not_sent(&io::Error::from_raw_os_error(errno.cast_signed()), to.address, datagram.len())
+        begun.map_err(|errno| match errno {
+            PACKET_TOO_BIG => TracerouteError::MessageTooLong { target: to.address, size: datagram.len() },
+            errno => not_sent(&io::Error::from_raw_os_error(errno.cast_signed()), to.address, datagram.len()),
         })
     }
 }
@@ -124,16 +125,34 @@ mod tests {
     /// Long enough for anything that is to happen.
     const SOON: Duration = Duration::from_secs(20);
 
+    fn echo(sequence: u16) -> Vec<u8> {
+        let loopback = Ipv4Addr::LOCALHOST;
+        let header = IpHeader {
+            endpoints: Endpoints::V4 { source: loopback, destination: loopback },
+            ttl: 9,
+            protocol: protocol::ICMP,
+            label: 1,
+            dont_fragment: true,
+            traffic_class: 0,
+        };
+        let mut datagram = vec![0; 64];
+        let length = icmp::write_echo_request(&header, 0x4321, sequence, b"payload", &mut datagram);
+        datagram.truncate(length);
+        datagram
+    }
+
     #[test]
     fn what_the_system_has_no_answer_for_is_none() {
-        let probe = [0; 64];
+        let probe = echo(1);
+        let from = Ipv4Addr::LOCALHOST.into();
+        assert!(answer(&probe, Ok(Reply { status: 0, from, ttl: 64 })).is_some());
         for errno in [0, 11_010, 11_050, 87] {
             assert_eq!(answer(&probe, Err(errno)), None, "{errno}");
         }
     }
 
     #[tokio::test]
-    async fn all_answers_are_there_when_it_says_so() {
+    async fn the_thread_says_when_it_has_told_of_all() {
         let (clock, inbox) = (Clock::since(Instant::now()), Inbox::new());
         let sink = EchoSink::new(clock, inbox.clone()).expect("a thread");
         let mut source = inbox.source(sink.catch_up());
@@ -147,19 +166,9 @@ mod tests {
         let mut source = inbox.source(Inbox::up_to_date);
         let sink = EchoSink::new(clock, inbox).expect("a thread");
         let loopback = Ipv4Addr::LOCALHOST;
-        let header = IpHeader {
-            endpoints: Endpoints::V4 { source: loopback, destination: loopback },
-            ttl: 9,
-            protocol: protocol::ICMP,
-            label: 1,
-            dont_fragment: true,
-            traffic_class: 0,
-        };
         let to = Destination { address: loopback.into(), interface: 0, source: None };
         for sequence in 1..4 {
-            let mut datagram = [0; 64];
-            let length = icmp::write_echo_request(&header, 0x4321, sequence, b"payload", &mut datagram);
-            let sent = sink.send(&datagram[..length], to).await.expect("everybody may send it");
+            let sent = sink.send(&echo(sequence), to).await.expect("everybody may send it");
             let captured =
                 timeout(SOON, source.recv()).await.expect("soon").expect("open").expect("a packet");
             assert!(captured.stamp.at >= sent.at);

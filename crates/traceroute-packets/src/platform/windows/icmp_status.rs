@@ -18,7 +18,7 @@ const HOST_UNREACHABLE: u32 = 11_003;
 /// In IPv6 another meaning of the same number: a policy forbids it.
 const PROTOCOL_UNREACHABLE: u32 = 11_004;
 const PORT_UNREACHABLE: u32 = 11_005;
-const PACKET_TOO_BIG: u32 = 11_009;
+pub(super) const PACKET_TOO_BIG: u32 = 11_009;
 const REQUEST_TIMED_OUT: u32 = 11_010;
 const TTL_EXPIRED: u32 = 11_013;
 const REASSEMBLY_EXPIRED: u32 = 11_014;

@@ -126,7 +126,7 @@ async fn by_driver(common: Common) -> Result<Network, TracerouteError> {
     let (clock, inbox) = (common.clock, common.inbox.clone());
     let started = spawn_blocking(move || {
         let driver = Driver::start(clock, inbox)?;
-        Ok((DriverSink::open(clock, Arc::clone(&driver))?, driver))
+        Ok::<_, TracerouteError>((DriverSink::open(clock, Arc::clone(&driver))?, driver))
     });
     // What was not carried out ended with the runtime.
     let (sink, driver) = started.await.map_err(|_| TracerouteError::CaptureEnded)??;
@@ -140,7 +140,7 @@ fn by_connections(common: Common) -> Network {
     let sink = ConnectSink::new(common.clock, common.inbox.clone());
     let catch_up = |inbox: &Inbox| {
         let inbox = inbox.clone();
-        // Attempts that have ended are tasks that have been woken, and have their turn before this one.
+        // Attempts that have ended are tasks that were woken before this one, and as a rule have their turn before it.
         tokio::spawn(async move {
             yield_now().await;
             inbox.up_to_date();
@@ -186,9 +186,15 @@ pub(in super::super) fn leave_through(socket: &Socket, to: Destination) -> io::R
     }
 }
 
-/// Lets what a socket sends have this traffic class.
+/// Lets what a socket sends have this traffic class, where this Windows knows how: not every version does.
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
 pub(in super::super) fn set_traffic_class_v6(socket: &Socket, traffic_class: u8) -> io::Result<()> {
-    set_option(socket.as_socket(), IPPROTO_IPV6, IPV6_TCLASS, traffic_class.into())
+    if traffic_class > 0
+        && let Err(error) = set_option(socket.as_socket(), IPPROTO_IPV6, IPV6_TCLASS, traffic_class.into())
+    {
+        debug!(%error, "the connection does not have the traffic class of its probes");
+    }
+    Ok(())
 }
 
 /// There is no limit of descriptors to tell.

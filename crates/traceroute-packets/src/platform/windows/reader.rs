@@ -35,8 +35,8 @@ pub(super) enum Role {
     All,
     /// Some packets more.
     Part,
-    /// Those among which there are some that others bring, too.
-    Rest,
+    /// Those among which there are some that others bring, too, unless they are for this local port.
+    Rest(u16),
 }
 
 /// A thread that reads. It ends when this is dropped.
@@ -192,6 +192,9 @@ impl Input {
     }
 
     fn begin(&self, state: &mut State, read: Box<Read>) -> io::Result<()> {
+        if state.closing {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         match &self.opened {
             Opened::Device(device) => read.from_file(device.as_handle())?,
             Opened::Socket(socket) => read.from_socket(socket.as_socket())?,

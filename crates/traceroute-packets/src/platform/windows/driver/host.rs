@@ -63,6 +63,10 @@ impl Host for DriverHost {
         port: u16,
     ) -> Result<Option<PortHold>, TracerouteError> {
         let hold = self.sockets.hold_port(protocol, source, to, port)?;
+        // A UDP run may have the port of a TCP run, whose flows are not its own.
+        if protocol != Protocol::Tcp {
+            return Ok(hold);
+        }
         Ok(hold.map(|hold| -> PortHold { Box::new((self.release_on_drop(source, port), hold)) }))
     }
 
@@ -89,11 +93,10 @@ impl Connector for DriverConnector {
     fn connect(self: Box<Self>, to: Destination, port: u16, traffic_class: u8) -> Connecting {
         let Self { release, connector } = *self;
         Box::pin(async move {
-            let remote = (to.address, port).into();
-            let of_target = release.driver.admit_target(remote).await.map_err(ConnectError::Host)?;
+            let flow = Flow { local: release.local, remote: (to.address, port).into() };
+            let of_target = release.driver.admit_target(flow).await.map_err(ConnectError::Host)?;
             let connection = connector.connect(to, port, traffic_class).await?;
             // Its own handle is there before that of the target goes, so that nothing is missed.
-            let flow = Flow { local: release.local, remote };
             release.driver.admit(flow).await.map_err(ConnectError::Host)?;
             drop(of_target);
             Ok(Box::new((connection, release)) as _)

@@ -50,21 +50,12 @@ pub(super) struct Flow {
 impl Driver {
     /// Starts the driver if it does not run, and captures ICMP from now on. That may take seconds.
     pub(in super::super) fn start(clock: Clock, inbox: Inbox) -> Result<Arc<Self>, TracerouteError> {
-        service::start(&Service).map_err(|(step, error)| {
-            let step = match step {
-                Step::Ask => "asking for its service",
-                Step::Enable => "enabling its service",
-                Step::Start => "starting its service",
-            };
-            unavailable(step, &error)
-        })?;
+        service::start(&Service).map_err(|(step, error)| Unavailable::Service(step, error.into()))?;
         let flows = Arc::<Mutex<Flows>>::default();
         let handler = DriverHandler { clock, inbox, flows: Arc::clone(&flows) };
-        let reader =
-            Reader::start(handler).map_err(|error| unavailable("starting to read from it", &error))?;
+        let reader = Reader::start(handler).map_err(|error| Unavailable::Reading(error.into()))?;
         let (version, icmp) =
-            newest(|version| read_from(&reader, Wanted::Icmp, version, READS_ICMP, Role::All))
-                .map_err(|error| refused("asking it for ICMP", &error))?;
+            newest(|version| read_from(&reader, Wanted::Icmp, version, READS_ICMP, Role::All))?;
         debug!(version, "the driver's interface");
         Ok(Arc::new(Self { version, reader, _icmp: icmp, flows }))
     }
@@ -87,13 +78,10 @@ impl Driver {
         Ok(())
     }
 
-    /// Captures all segments from a target's port until what is returned is dropped, those of flows left out that are captured
-    /// themselves.
-    pub(super) async fn admit_target(
-        self: &Arc<Self>,
-        remote: SocketAddr,
-    ) -> Result<Reading, TracerouteError> {
-        self.ask(Wanted::Target { remote }, Role::Rest).await
+    /// Captures all segments from the target's port of a flow until what is returned is dropped; of other flows those are left out
+    /// that are captured themselves.
+    pub(super) async fn admit_target(self: &Arc<Self>, flow: Flow) -> Result<Reading, TracerouteError> {
+        self.ask(Wanted::Target { remote: flow.remote }, Role::Rest(flow.local.port())).await
     }
 
     /// Asks the driver for packets, which may take its time.
@@ -103,7 +91,7 @@ impl Driver {
             spawn_blocking(move || read_from(&driver.reader, wanted, driver.version, READS_FLOW, role)).await;
         // One that was not carried out ends with the runtime.
         let asked = asked.map_err(|_| TracerouteError::CaptureEnded)?;
-        asked.map_err(|error| refused("asking it for a flow", &error))
+        Ok(asked?)
     }
 
     /// Captures no flow of a port any more.
@@ -119,35 +107,67 @@ fn lock(flows: &Mutex<Flows>) -> MutexGuard<'_, Flows> {
 }
 
 /// What `open` makes of the newest version of the interface that the driver knows; the error is that of the oldest.
-fn newest<T>(mut open: impl FnMut(u16) -> io::Result<T>) -> io::Result<(u16, T)> {
-    let mut result = Err(io::ErrorKind::Unsupported.into());
-    for version in VERSIONS {
-        result = open(version).map(|opened| (version, opened));
-        if result.is_ok() {
-            break;
-        }
-    }
-    result
+fn newest<T>(mut open: impl FnMut(u16) -> Result<T, Unavailable>) -> Result<(u16, T), Unavailable> {
+    let [newest, oldest] = VERSIONS;
+    let mut open = |version| open(version).map(|opened| (version, opened));
+    open(newest).or_else(|_| open(oldest))
 }
 
-fn read_from(reader: &Reader, wanted: Wanted, version: u16, reads: usize, role: Role) -> io::Result<Reading> {
-    let handle = device::open(DATA_DEVICE, device::Operation::Overlapped)?;
+fn read_from(
+    reader: &Reader,
+    wanted: Wanted,
+    version: u16,
+    reads: usize,
+    role: Role,
+) -> Result<Reading, Unavailable> {
+    let handle = device::open(DATA_DEVICE, device::Operation::Overlapped)
+        .map_err(|error| Unavailable::Opening(error.into()))?;
     for filter in filters(wanted, version) {
         let mut number = [0; size_of::<i64>()];
-        device::control(handle.as_handle(), SET_DATA_FILTER, &filter, &mut number)?;
+        device::control(handle.as_handle(), SET_DATA_FILTER, &filter, &mut number)
+            .map_err(|error| Unavailable::Filtering(error.into()))?;
     }
-    reader.read_from(Opened::Device(handle), reads, role)
+    let began = reader.read_from(Opened::Device(handle), reads, role);
+    began.map_err(|error| Unavailable::Reading(error.into()))
 }
 
-fn unavailable(step: &'static str, error: &io::Error) -> TracerouteError {
-    let errno = error.raw_os_error().unwrap_or_default();
-    TracerouteError::DriverUnavailable { step, errno, remedy: service::remedy(errno) }
+/// What of the driver's is not to be had, and why.
+#[derive(Clone, Copy, Debug)]
+enum Unavailable {
+    Service(Step, Number),
+    Opening(Number),
+    Filtering(Number),
+    Reading(Number),
 }
 
-/// The same for what a running driver is asked for.
-fn refused(step: &'static str, error: &io::Error) -> TracerouteError {
-    let errno = error.raw_os_error().unwrap_or_default();
-    TracerouteError::DriverUnavailable { step, errno, remedy: service::remedy_for_filters(errno) }
+/// The number of an error.
+#[derive(Clone, Copy, Debug)]
+struct Number(i32);
+
+impl From<io::Error> for Number {
+    fn from(error: io::Error) -> Self {
+        // What has no number of the system's is found out here: `ERROR_TIMEOUT` and `ERROR_BROKEN_PIPE`.
+        let ours = if error.kind() == io::ErrorKind::TimedOut { 1460 } else { 109 };
+        Self(error.raw_os_error().unwrap_or(ours))
+    }
+}
+
+impl From<Unavailable> for TracerouteError {
+    fn from(unavailable: Unavailable) -> Self {
+        let (step, Number(errno)) = match unavailable {
+            Unavailable::Service(Step::Ask, errno) => ("asking for its service", errno),
+            Unavailable::Service(Step::Enable, errno) => ("enabling its service", errno),
+            Unavailable::Service(Step::Start, errno) => ("starting its service", errno),
+            Unavailable::Opening(errno) => ("opening it", errno),
+            Unavailable::Filtering(errno) => ("asking it for packets", errno),
+            Unavailable::Reading(errno) => ("reading from it", errno),
+        };
+        let remedy = match unavailable {
+            Unavailable::Filtering(_) => service::remedy_for_filters(errno),
+            _ => service::remedy(errno),
+        };
+        Self::DriverUnavailable { step, errno, remedy }
+    }
 }
 
 /// The driver's service, as the service control manager knows it.
@@ -190,9 +210,12 @@ impl Handler for DriverHandler {
             return;
         };
         self.inbox.count_lost(packet.lost);
-        // Its own handle brings it, too.
-        let flow = if role == Role::Rest { received_flow(packet.datagram) } else { None };
-        if flow.is_some_and(|flow| lock(&self.flows).contains_key(&flow)) {
+        if let Role::Rest(port) = role
+            && let Some(flow) = received_flow(packet.datagram)
+            && flow.local.port() != port
+            && lock(&self.flows).contains_key(&flow)
+        {
+            // Its own handle brings it, too.
             return;
         }
         self.inbox.put(Packet { direction: packet.direction, stamp, datagram: packet.datagram.into() });
@@ -221,7 +244,7 @@ pub(in super::super) struct DriverSink {
 impl DriverSink {
     pub(in super::super) fn open(clock: Clock, driver: Arc<Driver>) -> Result<Self, TracerouteError> {
         let device = device::open(DATA_DEVICE, device::Operation::Synchronous)
-            .map_err(|error| unavailable("opening it to send", &error))?;
+            .map_err(|error| Unavailable::Opening(error.into()))?;
         Ok(Self { clock, driver, device })
     }
 }

@@ -166,7 +166,7 @@ impl Pending {
 /// Sends a request, in the thread.
 fn submit(thread: &Thread, request: Request) {
     let Request { from, to, zone, ttl, traffic_class, data, patience, clock, begun, done } = request;
-    // Larger ones than the interface takes are to be refused, as those of other ways are.
+    // In IPv4 larger ones than the interface takes are refused, as those of other ways are; in IPv6 there is no such flag.
     let flags = if to.is_ipv4() { DONT_FRAGMENT } else { 0 };
     let options = IP_OPTION_INFORMATION {
         Ttl: ttl,
@@ -178,14 +178,23 @@ fn submit(thread: &Thread, request: Request) {
     let room = size_of::<ICMPV6_ECHO_REPLY_LH>() + data.len() + 8 + size_of::<IO_STATUS_BLOCK>() + 128;
     let replies = vec![0_u64; room.div_ceil(size_of::<u64>())];
     let pending = Box::new(Pending { is_v6: to.is_ipv6(), done, data, options, replies });
-    let stamp = Stamp::user(clock.now());
     let sent = match (from, to) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => send_v4(thread, pending, from, to, patience),
-        (IpAddr::V6(from), IpAddr::V6(to)) => send_v6(thread, pending, from, to, zone, patience),
+        // SAFETY: the function takes nothing.
+        (IpAddr::V4(from), IpAddr::V4(to)) => opened(&thread.v4, || unsafe { IcmpCreateFile() })
+            .and_then(|icmp| stamped(clock, || send_v4(icmp, pending, from, to, patience))),
+        // SAFETY: the function takes nothing.
+        (IpAddr::V6(from), IpAddr::V6(to)) => opened(&thread.v6, || unsafe { Icmp6CreateFile() })
+            .and_then(|icmp| stamped(clock, || send_v6(icmp, pending, from, to, zone, patience))),
         _ => Err(WSAEAFNOSUPPORT.cast_unsigned()),
     };
     // A run that has ended meanwhile does not want to know.
-    begun.send(sent.map(|()| stamp)).unwrap_or_default();
+    begun.send(sent).unwrap_or_default();
+}
+
+/// When something was begun, if it was.
+fn stamped(clock: Clock, begin: impl FnOnce() -> Result<(), u32>) -> Result<Stamp, u32> {
+    let stamp = Stamp::user(clock.now());
+    begin().map(|()| stamp)
 }
 
 /// `IP_FLAG_DF` (ipexport.h).
@@ -204,14 +213,12 @@ fn opened(family: &OnceCell<Icmp>, open: impl FnOnce() -> HANDLE) -> Result<HAND
 }
 
 fn send_v4(
-    thread: &Thread,
+    icmp: HANDLE,
     pending: Box<Pending>,
     from: Ipv4Addr,
     to: Ipv4Addr,
     patience: u32,
 ) -> Result<(), u32> {
-    // SAFETY: the function takes nothing.
-    let icmp = opened(&thread.v4, || unsafe { IcmpCreateFile() })?;
     let [from, to] = [from, to].map(|address| u32::from_ne_bytes(address.octets()));
     let (room, length) = (pending.room(), u16::try_from(pending.data.len()).unwrap_or(u16::MAX));
     let pending = Box::into_raw(pending);
@@ -238,15 +245,13 @@ fn send_v4(
 }
 
 fn send_v6(
-    thread: &Thread,
+    icmp: HANDLE,
     pending: Box<Pending>,
     from: Ipv6Addr,
     to: Ipv6Addr,
     zone: u32,
     patience: u32,
 ) -> Result<(), u32> {
-    // SAFETY: the function takes nothing.
-    let icmp = opened(&thread.v6, || unsafe { Icmp6CreateFile() })?;
     let socket_address = |address: Ipv6Addr, zone| SOCKADDR_IN6 {
         sin6_family: AF_INET6,
         sin6_port: 0,

@@ -29,13 +29,17 @@ pub(in super::super) fn set_option(
     if result == SOCKET_ERROR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Lets a socket send the SYN of its connection once, and wait for its answer about as long as any probe is waited for.
+/// Lets a socket send the SYN of its connection once, and wait for its answer longer than most probes are waited for.
 pub(in super::super) fn send_syns_once(socket: BorrowedSocket<'_>) -> io::Result<()> {
+    // Milliseconds: what is best, and what connections are given anyway.
+    let [best, usual] = [20_000, 3000];
+    send_syns_once_and_wait(socket, best).or_else(|_| send_syns_once_and_wait(socket, usual))
+}
+
+fn send_syns_once_and_wait(socket: BorrowedSocket<'_>, wait: u16) -> io::Result<()> {
     /// `TCP_INITIAL_RTO_NO_SYN_RETRANSMISSIONS` (mstcpip.h): -2 as an unsigned byte.
     const NONE: u8 = 0xfe;
-    /// The longest first wait for an answer in milliseconds, of those that are no special values.
-    const LONGEST: u16 = 60_000;
-    let parameters = TCP_INITIAL_RTO_PARAMETERS { Rtt: LONGEST, MaxSynRetransmissions: NONE };
+    let parameters = TCP_INITIAL_RTO_PARAMETERS { Rtt: wait, MaxSynRetransmissions: NONE };
     let length = u32::try_from(size_of_val(&parameters)).unwrap_or_default();
     let mut returned = 0;
     // SAFETY: the socket is open, the parameters are of the length that is said, and the call returns when it is done.
