@@ -46,6 +46,8 @@ pub(super) struct ConnectSink {
 struct System {
     /// Lets the next ICMP error end the attempt.
     fail_on_icmp_error: fn(&Socket) -> io::Result<()>,
+    /// What has ended it, if that is an error.
+    end: fn(&TcpStream) -> io::Result<Option<io::Error>>,
     /// The bytes of the ICMP error that has ended it, or Winsock's number of why there are none.
     icmp_error: fn(&TcpStream) -> Result<Vec<u8>, i32>,
 }
@@ -55,6 +57,7 @@ impl System {
         fail_on_icmp_error: |socket| {
             set_option(socket.as_socket(), IPPROTO_TCP, TCP_FAIL_CONNECT_ON_ICMP_ERROR, 1)
         },
+        end: TcpStream::take_error,
         icmp_error: |stream| {
             option::<{ size_of::<ICMP_ERROR_INFO>() }>(stream.as_socket(), IPPROTO_TCP, TCP_ICMP_ERROR_INFO)
                 .map_err(|error| number(&error))
@@ -240,7 +243,7 @@ fn try_to_connect(
 /// Waits for the end of the attempt, and asks the socket, which outlives it, what it was.
 async fn conclusion(system: System, stream: &TcpStream, target: IpAddr) -> Conclusion {
     let ended = match stream.writable().await {
-        Ok(()) => stream.take_error(),
+        Ok(()) => (system.end)(stream),
         Err(error) => Err(error),
     };
     match ended {
@@ -271,7 +274,7 @@ mod tests {
 
     use tokio::time::timeout;
     use traceroute_core::Source;
-    use traceroute_wire::{Endpoints, IpHeader, tcp};
+    use traceroute_wire::{Endpoints, IcmpErrorKind, IcmpMessage, IpHeader, tcp};
 
     use super::*;
 
@@ -281,7 +284,21 @@ mod tests {
     /// Without what Wine does not know, and loopback does not need.
     const WITHOUT_THE_OPTION: System = System {
         fail_on_icmp_error: |_| Ok(()),
+        end: TcpStream::take_error,
         icmp_error: |_| panic!("no attempt ends with an ICMP error"),
+    };
+
+    /// As after a time exceeded of 203.0.113.3, whose `ICMP_ERROR_INFO` this is.
+    const EXPIRED: System = System {
+        fail_on_icmp_error: |_| Ok(()),
+        end: |_| Ok(Some(io::Error::from_raw_os_error(10_065))),
+        icmp_error: |_| {
+            let mut information = vec![0; 36];
+            information[0] = 2;
+            information[4..8].copy_from_slice(&[203, 0, 113, 3]);
+            (information[28], information[32]) = (1, 11);
+            Ok(information)
+        },
     };
 
     /// The SYN of a run, from a port that is free.
@@ -350,6 +367,24 @@ mod tests {
             sink.send(&syn(local, open, sequence), loopback()).await.expect("the port is free again");
             assert_eq!(next(&mut source).await, (TcpFlags::SYN | TcpFlags::ACK, sequence + 1));
         }
+    }
+
+    #[tokio::test]
+    async fn the_router_that_ended_an_attempt_is_a_hop_of_its_probe() {
+        let inbox = Inbox::new();
+        let mut source = inbox.source(Inbox::up_to_date);
+        let sink = ConnectSink::with(EXPIRED, Clock::since(Instant::now()), inbox);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let open = listener.local_addr().expect("it is bound").port();
+        let probe = syn(free_port(), open, 80);
+        sink.send(&probe, loopback()).await.expect("sent");
+        let captured = timeout(SOON, source.recv()).await.expect("soon").expect("open").expect("a packet");
+        let datagram = Datagram::parse(captured.datagram).expect("a datagram");
+        assert_eq!(datagram.source(), IpAddr::from([203, 0, 113, 3]));
+        let Some(IcmpMessage::Error(error)) = IcmpMessage::parse(&datagram) else { panic!("no error") };
+        assert_eq!(error.kind, IcmpErrorKind::TimeExceeded);
+        let sent = Datagram::parse(&probe).expect("the probe");
+        assert!(captured.datagram.ends_with(sent.payload), "it quotes the probe");
     }
 
     /// An attempt that nobody answers is under way when the next one wants its port.

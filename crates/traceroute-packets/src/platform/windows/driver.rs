@@ -6,7 +6,10 @@
 mod filters;
 mod packets;
 mod service;
+mod unavailable;
 
+#[cfg(windows)]
+mod devices;
 #[cfg(windows)]
 mod host;
 #[cfg(windows)]

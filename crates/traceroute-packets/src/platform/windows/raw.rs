@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use traceroute_core::{Destination, Direction, Family, Operation, Sink, Stamp, TracerouteError};
 use traceroute_wire::{Datagram, protocol};
-use windows_sys::Win32::Networking::WinSock::IPPROTO_IP;
+use windows_sys::Win32::Networking::WinSock::{IPPROTO_IP, WSAEINVAL};
 
 use super::leave_through;
 use super::reader::{Handler, Opened, Reader, Reading, Role};
@@ -91,13 +91,11 @@ impl Sink for RawSink {
     }
 }
 
-/// `WSAEINVAL`: what editions for clients say to TCP.
-const INVALID: i32 = 10_022;
-
 fn rejected(error: &io::Error, target: IpAddr, datagram: &[u8]) -> TracerouteError {
     let is_tcp = Datagram::parse(datagram).is_some_and(|datagram| datagram.header.protocol == protocol::TCP);
     match error.raw_os_error() {
-        Some(INVALID) if is_tcp => TracerouteError::NotCapable {
+        // What editions for clients say to TCP.
+        Some(WSAEINVAL) if is_tcp => TracerouteError::NotCapable {
             technique: "TCP by raw sockets",
             family: Family::V4,
             remedy: &"editions of Windows that are not for servers do not send it: use --tcp-method syn_socket, or \
@@ -243,7 +241,7 @@ mod tests {
 
     #[test]
     fn tcp_that_an_edition_does_not_send_is_told_so() {
-        let invalid = io::Error::from_raw_os_error(INVALID);
+        let invalid = io::Error::from_raw_os_error(WSAEINVAL);
         let said = |number| rejected(&invalid, Ipv4Addr::LOCALHOST.into(), &packet(number, 1, 2)).to_string();
         assert!(said(protocol::TCP).contains("syn_socket"), "{}", said(protocol::TCP));
         assert!(!said(protocol::UDP).contains("TCP"), "{}", said(protocol::UDP));

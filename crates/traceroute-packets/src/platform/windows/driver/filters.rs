@@ -1,7 +1,7 @@
 //! Which packets the driver is asked for, and the bytes in which it is asked.
 //!
-//! The filters are those of the reference, which was tested with the driver, bit for bit: what the driver makes of a mask or of
-//! `discard` is documented nowhere.
+//! The filters are those of the reference, which was tested with the driver, bit for bit but the version: what the driver makes of a
+//! mask or of `discard` is documented nowhere.
 
 use std::net::{IpAddr, SocketAddr};
 

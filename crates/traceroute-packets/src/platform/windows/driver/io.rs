@@ -1,25 +1,22 @@
 //! Handles of the driver: opened with filters, read from, written to.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::SocketAddr;
 use std::os::windows::io::{AsHandle, OwnedHandle};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
 
-use datadog_driver_sys::{DATA_DEVICE, SERVICE, SET_DATA_FILTER, VERSIONS};
+use datadog_driver_sys::VERSIONS;
 use tokio::task::spawn_blocking;
 use traceroute_core::{Destination, Sink, Stamp, TracerouteError};
 use traceroute_wire::{Datagram, QuotedTcp, protocol};
 use tracing::debug;
-use windows_sys::Win32::System::Services::SERVICE_RUNNING;
 
 use super::super::reader::{Asker, Handler, Opened, Reader, Reading, Role};
-use super::super::sys::{device, services};
-use super::filters::{Wanted, filters};
-use super::packets;
-use super::service::{self, ServiceControl, State, Step};
+use super::super::sys::device::Operation;
+use super::devices::{Ddnpm, Devices};
+use super::filters::{FilterBytes, Wanted, filters};
+use super::unavailable::Unavailable;
+use super::{packets, service};
 use crate::clock::Clock;
 use crate::inbox::{Inbox, Packet};
 use crate::platform::errors::not_sent;
@@ -31,6 +28,7 @@ const READS_FLOW: usize = 8;
 
 /// The driver, running, with the handles that are read from.
 pub(in super::super) struct Driver {
+    devices: Arc<dyn Devices>,
     version: u16,
     reader: Reader,
     _icmp: Reading,
@@ -50,14 +48,19 @@ pub(super) struct Flow {
 impl Driver {
     /// Starts the driver if it does not run, and captures ICMP from now on. That may take seconds.
     pub(in super::super) fn start(clock: Clock, inbox: Inbox) -> Result<Arc<Self>, TracerouteError> {
-        service::start(&Service).map_err(|(step, error)| Unavailable::Service(step, error.into()))?;
+        service::start(&Ddnpm).map_err(|(step, error)| Unavailable::Service(step, error.into()))?;
+        Self::of(Arc::new(Ddnpm), clock, inbox)
+    }
+
+    fn of(devices: Arc<dyn Devices>, clock: Clock, inbox: Inbox) -> Result<Arc<Self>, TracerouteError> {
         let flows = Arc::<Mutex<Flows>>::default();
         let handler = DriverHandler { clock, inbox, flows: Arc::clone(&flows) };
         let reader = Reader::start(handler).map_err(|error| Unavailable::Reading(error.into()))?;
-        let (version, icmp) =
-            newest(|version| read_from(&reader, Wanted::Icmp, version, READS_ICMP, Role::All))?;
+        let (version, icmp) = newest(|version| {
+            read_from(&*devices, &reader, filters(Wanted::Icmp, version), READS_ICMP, Role::All)
+        })?;
         debug!(version, "the driver's interface");
-        Ok(Arc::new(Self { version, reader, _icmp: icmp, flows }))
+        Ok(Arc::new(Self { devices, version, reader, _icmp: icmp, flows }))
     }
 
     /// Who may ask whether all has been handled.
@@ -87,8 +90,11 @@ impl Driver {
     /// Asks the driver for packets, which may take its time.
     async fn ask(self: &Arc<Self>, wanted: Wanted, role: Role) -> Result<Reading, TracerouteError> {
         let driver = Arc::clone(self);
-        let asked =
-            spawn_blocking(move || read_from(&driver.reader, wanted, driver.version, READS_FLOW, role)).await;
+        let asked = spawn_blocking(move || {
+            let filters = filters(wanted, driver.version);
+            read_from(&*driver.devices, &driver.reader, filters, READS_FLOW, role)
+        })
+        .await;
         // One that was not carried out ends with the runtime.
         let asked = asked.map_err(|_| TracerouteError::CaptureEnded)?;
         Ok(asked?)
@@ -106,93 +112,30 @@ fn lock(flows: &Mutex<Flows>) -> MutexGuard<'_, Flows> {
     flows.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What `open` makes of the newest version of the interface that the driver knows; the error is that of the oldest.
+/// What `open` makes of the newest version of the interface that the driver knows: an older driver refuses its filters.
 fn newest<T>(mut open: impl FnMut(u16) -> Result<T, Unavailable>) -> Result<(u16, T), Unavailable> {
     let [newest, oldest] = VERSIONS;
     let mut open = |version| open(version).map(|opened| (version, opened));
-    open(newest).or_else(|_| open(oldest))
+    match open(newest) {
+        Err(Unavailable::Filtering(_)) => open(oldest),
+        opened => opened,
+    }
 }
 
 fn read_from(
+    devices: &dyn Devices,
     reader: &Reader,
-    wanted: Wanted,
-    version: u16,
+    filters: Vec<FilterBytes>,
     reads: usize,
     role: Role,
 ) -> Result<Reading, Unavailable> {
-    let handle = device::open(DATA_DEVICE, device::Operation::Overlapped)
-        .map_err(|error| Unavailable::Opening(error.into()))?;
-    for filter in filters(wanted, version) {
-        let mut number = [0; size_of::<i64>()];
-        device::control(handle.as_handle(), SET_DATA_FILTER, &filter, &mut number)
-            .map_err(|error| Unavailable::Filtering(error.into()))?;
+    let handle = devices.open(Operation::Overlapped).map_err(|error| Unavailable::Opening(error.into()))?;
+    for filter in filters {
+        let added = devices.add_filter(handle.as_handle(), &filter);
+        added.map_err(|error| Unavailable::Filtering(error.into()))?;
     }
     let began = reader.read_from(Opened::Device(handle), reads, role);
     began.map_err(|error| Unavailable::Reading(error.into()))
-}
-
-/// What of the driver's is not to be had, and why.
-#[derive(Clone, Copy, Debug)]
-enum Unavailable {
-    Service(Step, Number),
-    Opening(Number),
-    Filtering(Number),
-    Reading(Number),
-}
-
-/// The number of an error.
-#[derive(Clone, Copy, Debug)]
-struct Number(i32);
-
-impl From<io::Error> for Number {
-    fn from(error: io::Error) -> Self {
-        // What has no number of the system's is found out here: `ERROR_TIMEOUT` and `ERROR_BROKEN_PIPE`.
-        let ours = if error.kind() == io::ErrorKind::TimedOut { 1460 } else { 109 };
-        Self(error.raw_os_error().unwrap_or(ours))
-    }
-}
-
-impl From<Unavailable> for TracerouteError {
-    fn from(unavailable: Unavailable) -> Self {
-        let (step, Number(errno)) = match unavailable {
-            Unavailable::Service(Step::Ask, errno) => ("asking for its service", errno),
-            Unavailable::Service(Step::Enable, errno) => ("enabling its service", errno),
-            Unavailable::Service(Step::Start, errno) => ("starting its service", errno),
-            Unavailable::Opening(errno) => ("opening it", errno),
-            Unavailable::Filtering(errno) => ("asking it for packets", errno),
-            Unavailable::Reading(errno) => ("reading from it", errno),
-        };
-        let remedy = match unavailable {
-            Unavailable::Filtering(_) => service::remedy_for_filters(errno),
-            _ => service::remedy(errno),
-        };
-        Self::DriverUnavailable { step, errno, remedy }
-    }
-}
-
-/// The driver's service, as the service control manager knows it.
-struct Service;
-
-impl ServiceControl for Service {
-    fn state(&self) -> io::Result<State> {
-        Ok(if services::state(SERVICE)? == SERVICE_RUNNING { State::Running } else { State::Other })
-    }
-
-    fn is_disabled(&self) -> io::Result<bool> {
-        services::is_disabled(SERVICE)
-    }
-
-    fn enable(&self) -> io::Result<()> {
-        services::enable(SERVICE)
-    }
-
-    fn start(&self) -> io::Result<()> {
-        services::start(SERVICE)
-    }
-
-    fn pause(&self) {
-        thread::sleep(Duration::from_millis(100));
-    }
 }
 
 /// Puts what the driver gives into an inbox.
@@ -243,8 +186,8 @@ pub(in super::super) struct DriverSink {
 
 impl DriverSink {
     pub(in super::super) fn open(clock: Clock, driver: Arc<Driver>) -> Result<Self, TracerouteError> {
-        let device = device::open(DATA_DEVICE, device::Operation::Synchronous)
-            .map_err(|error| Unavailable::Opening(error.into()))?;
+        let device = driver.devices.open(Operation::Synchronous);
+        let device = device.map_err(|error| Unavailable::Opening(error.into()))?;
         Ok(Self { clock, driver, device })
     }
 }
@@ -255,7 +198,7 @@ impl Sink for DriverSink {
             self.driver.admit(flow).await?;
         }
         let stamp = Stamp::user(self.clock.now());
-        let written = device::write(self.device.as_handle(), datagram);
+        let written = self.driver.devices.write(self.device.as_handle(), datagram);
         written.map_err(|error| not_sent(&error, to.address, datagram.len()))?;
         Ok(stamp)
     }
@@ -278,3 +221,6 @@ fn tcp_flow(datagram: &[u8]) -> Option<Flow> {
         remote: (parsed.destination(), segment.destination_port).into(),
     })
 }
+
+#[cfg(test)]
+mod tests;

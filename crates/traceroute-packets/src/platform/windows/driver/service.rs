@@ -2,8 +2,6 @@
 
 use std::io;
 
-use traceroute_core::Remedy;
-
 /// The service control manager, of which each call opens the service with just the rights that it needs.
 pub(super) trait ServiceControl {
     /// What the service is doing.
@@ -65,28 +63,6 @@ pub(super) fn start(service: &impl ServiceControl) -> Result<(), (Step, io::Erro
     }
     Err((Step::Start, io::ErrorKind::TimedOut.into()))
 }
-
-/// What to do when the service could not be started, or the driver be opened, by the number of the error.
-pub(super) const fn remedy(errno: i32) -> Remedy {
-    match errno {
-        ACCESS_DENIED => &"run as Administrator",
-        NO_SERVICE => &"install the Datadog Agent, which brings the driver (2.10.0 or later is needed)",
-        DISABLED => &"allow it to be started: `sc.exe config ddnpm start= demand`",
-        _ => &"`sc.exe query ddnpm` shows its state",
-    }
-}
-
-/// What to do when a running driver does not take a filter.
-pub(super) const fn remedy_for_filters(errno: i32) -> Remedy {
-    match errno {
-        ACCESS_DENIED => &"run as Administrator",
-        _ => &"it may be too old: the driver of the Datadog Agent has to be 2.10.0 or later",
-    }
-}
-
-const ACCESS_DENIED: i32 = 5;
-const DISABLED: i32 = 1058;
-const NO_SERVICE: i32 = 1060;
 
 #[cfg(test)]
 mod tests {
@@ -194,15 +170,5 @@ mod tests {
             let (outcome, done) = started(false, true, Some((what, errno)));
             assert_eq!((outcome, done.len()), (Err((step, Some(errno))), asked), "{what}");
         }
-    }
-
-    #[test]
-    fn a_refusal_says_what_to_do() {
-        for (errno, words) in [(5, "Administrator"), (1060, "install the Datadog Agent"), (2, "sc.exe query")]
-        {
-            assert!(remedy(errno).contains(words), "{errno}");
-        }
-        assert!(remedy_for_filters(5).contains("Administrator"));
-        assert!(remedy_for_filters(87).contains("too old"));
     }
 }
