@@ -18,6 +18,9 @@ mod reader;
 #[cfg(windows)]
 mod sys;
 
+#[cfg(all(test, windows))]
+mod testing;
+
 #[cfg(windows)]
 pub(super) use open::{
     CONNECTING, DESCRIPTORS_EXHAUSTED, FAMILY_NOT_SUPPORTED, HELD_PORTS_LISTEN, HOST_DOWN, MESSAGE_TOO_LONG,

@@ -272,14 +272,11 @@ fn rejected(error: &io::Error, target: IpAddr, length: usize) -> TracerouteError
 mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
-    use tokio::time::timeout;
     use traceroute_core::Source;
-    use traceroute_wire::{Endpoints, IcmpErrorKind, IcmpMessage, IpHeader, tcp};
+    use traceroute_wire::{IcmpErrorKind, IcmpMessage};
 
+    use super::super::testing::{self, loopback, loopback_header, told};
     use super::*;
-
-    /// Long enough for anything that is to happen.
-    const SOON: Duration = Duration::from_secs(20);
 
     /// Without what Wine does not know, and loopback does not need.
     const WITHOUT_THE_OPTION: System = System {
@@ -303,41 +300,16 @@ mod tests {
 
     /// The SYN of a run, from a port that is free.
     fn syn(local: u16, remote: u16, sequence: u32) -> Vec<u8> {
-        let loopback = Ipv4Addr::LOCALHOST;
-        let header = IpHeader {
-            endpoints: Endpoints::V4 { source: loopback, destination: loopback },
-            ttl: 9,
-            protocol: protocol::TCP,
-            label: 1,
-            dont_fragment: true,
-            traffic_class: 0,
-        };
-        let segment = TcpSegment {
-            source_port: local,
-            destination_port: remote,
-            sequence,
-            acknowledgement: 0,
-            flags: TcpFlags::SYN,
-            window: 1024,
-            options: &[],
-            payload: &[],
-        };
-        let mut datagram = vec![0; header.endpoints.header_len() + tcp::HEADER_LEN];
-        tcp::write_segment(&header, &segment, &mut datagram);
-        datagram
+        testing::syn(&loopback_header(protocol::TCP), local, remote, sequence)
     }
 
     fn free_port() -> u16 {
         TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it is bound").port()
     }
 
-    fn loopback() -> Destination {
-        Destination { address: Ipv4Addr::LOCALHOST.into(), interface: 0, source: None }
-    }
-
     /// The flags and the acknowledgement of the next answer.
     async fn next(source: &mut impl Source) -> (TcpFlags, u32) {
-        let captured = timeout(SOON, source.recv()).await.expect("soon").expect("open").expect("a packet");
+        let captured = told(source).await.expect("a packet");
         let datagram = Datagram::parse(captured.datagram).expect("a datagram");
         let segment = TcpSegment::parse(datagram.payload).expect("a segment");
         (segment.flags, segment.acknowledgement)
@@ -378,7 +350,7 @@ mod tests {
         let open = listener.local_addr().expect("it is bound").port();
         let probe = syn(free_port(), open, 80);
         sink.send(&probe, loopback()).await.expect("sent");
-        let captured = timeout(SOON, source.recv()).await.expect("soon").expect("open").expect("a packet");
+        let captured = told(&mut source).await.expect("a packet");
         let datagram = Datagram::parse(captured.datagram).expect("a datagram");
         assert_eq!(datagram.source(), IpAddr::from([203, 0, 113, 3]));
         let Some(IcmpMessage::Error(error)) = IcmpMessage::parse(&datagram) else { panic!("no error") };

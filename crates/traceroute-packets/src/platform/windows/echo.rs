@@ -114,36 +114,16 @@ fn answer(probe: &[u8], reply: Result<Reply, u32>) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::time::Duration;
 
-    use tokio::time::{Instant, timeout};
+    use tokio::time::Instant;
     use traceroute_core::Source;
-    use traceroute_wire::{Endpoints, IpHeader, icmp, protocol};
 
+    use super::super::testing::{echo_request, loopback, told};
     use super::*;
-
-    /// Long enough for anything that is to happen.
-    const SOON: Duration = Duration::from_secs(20);
-
-    fn echo(sequence: u16) -> Vec<u8> {
-        let loopback = Ipv4Addr::LOCALHOST;
-        let header = IpHeader {
-            endpoints: Endpoints::V4 { source: loopback, destination: loopback },
-            ttl: 9,
-            protocol: protocol::ICMP,
-            label: 1,
-            dont_fragment: true,
-            traffic_class: 0,
-        };
-        let mut datagram = vec![0; 64];
-        let length = icmp::write_echo_request(&header, 0x4321, sequence, b"payload", &mut datagram);
-        datagram.truncate(length);
-        datagram
-    }
 
     #[test]
     fn what_the_system_has_no_answer_for_is_none() {
-        let probe = echo(1);
+        let probe = echo_request(1);
         let from = Ipv4Addr::LOCALHOST.into();
         assert!(answer(&probe, Ok(Reply { status: 0, from, ttl: 64 })).is_some());
         for errno in [0, 11_010, 11_050, 87] {
@@ -157,7 +137,7 @@ mod tests {
         let sink = EchoSink::new(clock, inbox.clone()).expect("a thread");
         let mut source = inbox.source(sink.catch_up());
         source.catch_up();
-        assert!(timeout(SOON, source.recv()).await.expect("soon").expect("open").is_none());
+        assert!(told(&mut source).await.is_none());
     }
 
     #[tokio::test]
@@ -165,15 +145,12 @@ mod tests {
         let (clock, inbox) = (Clock::since(Instant::now()), Inbox::new());
         let mut source = inbox.source(Inbox::up_to_date);
         let sink = EchoSink::new(clock, inbox).expect("a thread");
-        let loopback = Ipv4Addr::LOCALHOST;
-        let to = Destination { address: loopback.into(), interface: 0, source: None };
         for sequence in 1..4 {
-            let sent = sink.send(&echo(sequence), to).await.expect("everybody may send it");
-            let captured =
-                timeout(SOON, source.recv()).await.expect("soon").expect("open").expect("a packet");
+            let sent = sink.send(&echo_request(sequence), loopback()).await.expect("everybody may send it");
+            let captured = told(&mut source).await.expect("a packet");
             assert!(captured.stamp.at >= sent.at);
             let parsed = Datagram::parse(captured.datagram).expect("a datagram");
-            assert_eq!((parsed.source(), parsed.destination()), (loopback.into(), loopback.into()));
+            assert_eq!([parsed.source(), parsed.destination()], [loopback().address; 2]);
             let Some(IcmpMessage::EchoReply(echo)) = IcmpMessage::parse(&parsed) else { panic!("no reply") };
             assert_eq!((echo.id, echo.sequence, echo.payload), (0x4321, sequence, &b"payload"[..]));
         }

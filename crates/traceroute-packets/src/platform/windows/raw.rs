@@ -155,17 +155,14 @@ impl Handler for RawHandler {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::time::Duration;
 
-    use tokio::time::{Instant, timeout};
+    use tokio::time::Instant;
     use traceroute_core::Source;
-    use traceroute_wire::{Endpoints, IcmpMessage, IpHeader, icmp};
+    use traceroute_wire::IcmpMessage;
     use windows_sys::Win32::Networking::WinSock::IPPROTO_ICMP;
 
+    use super::super::testing::{echo_request, loopback, loopback_header, told};
     use super::*;
-
-    /// Long enough for anything that is to happen.
-    const SOON: Duration = Duration::from_secs(20);
 
     /// A socket for ICMP stands for that for everything, which Wine does not have.
     #[tokio::test]
@@ -176,23 +173,10 @@ mod tests {
         let mut source = inbox.source(move |_| asker.ask());
         let socket = open(IPPROTO_ICMP).expect("it takes an Administrator");
         let sink = RawSink::new(clock, socket, reader);
-        let loopback = Ipv4Addr::LOCALHOST;
-        let header = IpHeader {
-            endpoints: Endpoints::V4 { source: loopback, destination: loopback },
-            ttl: 9,
-            protocol: protocol::ICMP,
-            label: 1,
-            dont_fragment: true,
-            traffic_class: 0,
-        };
-        let to = Destination { address: loopback.into(), interface: 0, source: None };
         for sequence in 1..4 {
-            let mut datagram = [0; 64];
-            let length = icmp::write_echo_request(&header, 0x4321, sequence, b"payload", &mut datagram);
-            sink.send(&datagram[..length], to).await.expect("loopback takes it");
+            sink.send(&echo_request(sequence), loopback()).await.expect("loopback takes it");
             loop {
-                let captured = timeout(SOON, source.recv()).await.expect("soon").expect("open");
-                let Some(captured) = captured else { continue };
+                let Some(captured) = told(&mut source).await else { continue };
                 let parsed = Datagram::parse(captured.datagram).expect("with its IP header");
                 if let Some(IcmpMessage::EchoReply(echo)) = IcmpMessage::parse(&parsed)
                     && (echo.id, echo.sequence) == (0x4321, sequence)
@@ -202,23 +186,14 @@ mod tests {
             }
         }
         source.catch_up();
-        while timeout(SOON, source.recv()).await.expect("soon").expect("open").is_some() {}
+        while told(&mut source).await.is_some() {}
     }
 
     /// The header of a datagram of a protocol, and the ports behind it.
     fn packet(number: u8, from: u16, to: u16) -> Vec<u8> {
-        let loopback = Ipv4Addr::LOCALHOST;
-        let header = IpHeader {
-            endpoints: Endpoints::V4 { source: loopback, destination: loopback },
-            ttl: 9,
-            protocol: number,
-            label: 1,
-            dont_fragment: true,
-            traffic_class: 0,
-        };
         let payload = [from.to_be_bytes(), to.to_be_bytes(), [0; 2], [0; 2]].concat();
         let mut datagram = vec![0; 28];
-        let start = header.write(payload.len(), &mut datagram);
+        let start = loopback_header(number).write(payload.len(), &mut datagram);
         datagram[start..].copy_from_slice(&payload);
         datagram
     }

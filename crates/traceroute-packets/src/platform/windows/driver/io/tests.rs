@@ -1,23 +1,20 @@
 //! The driver, played by named pipes: what is written to the one end of a pipe at a time is read from the other at a time.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle};
-use std::time::Duration;
 
 use datadog_driver_sys::INBOUND;
 use tokio::io::AsyncWriteExt;
-use tokio::net::windows::named_pipe::{NamedPipeServer, PipeMode, ServerOptions};
-use tokio::time::{Instant, timeout};
-use traceroute_core::Source;
-use traceroute_wire::{Endpoints, IpHeader, TcpFlags, TcpSegment, tcp};
-use windows_sys::Win32::System::Pipes::{PIPE_READMODE_MESSAGE, SetNamedPipeHandleState};
+use tokio::net::windows::named_pipe::NamedPipeServer;
+use tokio::time::Instant;
 
-use super::super::super::sys::device;
+use super::super::super::testing::{header, pipe, syn, told};
 use super::super::packets::tests::read;
 use super::*;
 
-/// Long enough for anything that is to happen.
-const SOON: Duration = Duration::from_secs(20);
+const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const TARGET: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 
 /// What has been asked of it, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,20 +63,7 @@ impl Devices for Fake {
     fn open(&self, operation: Operation) -> io::Result<OwnedHandle> {
         let mut state = self.state();
         let number = state.pipes.len();
-        let path = format!(r"\\.\pipe\traceroute-driver-{}-{self:p}-{number}", std::process::id());
-        let server = ServerOptions::new().pipe_mode(PipeMode::Message).create(&path)?;
-        let client = device::open(&path, operation)?;
-        let mode = PIPE_READMODE_MESSAGE;
-        // SAFETY: the handle is open, and the mode is read before the call returns.
-        let set = unsafe {
-            SetNamedPipeHandleState(
-                client.as_raw_handle(),
-                &raw const mode,
-                std::ptr::null(),
-                std::ptr::null(),
-            )
-        };
-        assert_ne!(set, 0, "{}", io::Error::last_os_error());
+        let (server, client) = pipe(&format!("driver-{self:p}-{number}"), operation)?;
         state.pipes.push((Some(server), client.as_raw_handle().addr()));
         state.asked.push(Asked::Open(number));
         Ok(client)
@@ -108,39 +92,18 @@ fn driver(fake: &Arc<Fake>) -> (Result<Arc<Driver>, TracerouteError>, Inbox, Clo
     (Driver::of(Arc::clone(fake) as _, clock, inbox.clone()), inbox, clock)
 }
 
-/// A segment between the host and the target, by their ports.
+/// A segment between the host, whose ports are the high ones, and the target.
 fn segment(from: u16, to: u16) -> Vec<u8> {
-    let [host, target] = [[192, 0, 2, 1].into(), [198, 51, 100, 7].into()];
-    let (source, destination) = if from >= 40_000 { (host, target) } else { (target, host) };
-    let header = IpHeader {
-        endpoints: Endpoints::V4 { source, destination },
-        ttl: 9,
-        protocol: protocol::TCP,
-        label: 1,
-        dont_fragment: true,
-        traffic_class: 0,
-    };
-    let segment = TcpSegment {
-        source_port: from,
-        destination_port: to,
-        sequence: 7,
-        acknowledgement: 0,
-        flags: TcpFlags::SYN,
-        window: 1024,
-        options: &[],
-        payload: &[],
-    };
-    let mut datagram = vec![0; header.endpoints.header_len() + tcp::HEADER_LEN];
-    tcp::write_segment(&header, &segment, &mut datagram);
-    datagram
+    let (source, destination) = if from >= 40_000 { (HOST, TARGET) } else { (TARGET, HOST) };
+    syn(&header(source, destination, protocol::TCP), from, to, 7)
 }
 
 fn flow(local: u16) -> Flow {
-    Flow { local: ([192, 0, 2, 1], local).into(), remote: ([198, 51, 100, 7], 443).into() }
+    Flow { local: (HOST, local).into(), remote: (TARGET, 443).into() }
 }
 
 fn target() -> Destination {
-    Destination { address: [198, 51, 100, 7].into(), interface: 0, source: None }
+    Destination::routed(TARGET.into())
 }
 
 /// What a handle is opened with.
@@ -162,7 +125,7 @@ async fn icmp_is_captured_from_the_start() {
     assert_eq!(fake.asked(), opened(0, Wanted::Icmp, 0x18));
     let mut source = inbox.source(Inbox::up_to_date);
     fake.give(0, &segment(443, 40_000)).await;
-    let captured = timeout(SOON, source.recv()).await.expect("soon").expect("open").expect("a packet");
+    let captured = told(&mut source).await.expect("a packet");
     assert_eq!(captured.datagram, segment(443, 40_000));
 }
 
@@ -214,9 +177,9 @@ async fn what_two_handles_bring_comes_once() {
     fake.give(target_handle, &segment(443, 40_001)).await;
     fake.give(flow_handle, &segment(443, 40_000)).await;
     for port in [40_001, 40_000] {
-        let captured = timeout(SOON, source.recv()).await.expect("soon").expect("open").expect("a packet");
+        let captured = told(&mut source).await.expect("a packet");
         assert_eq!(captured.datagram, segment(443, port));
     }
     driver.asker().ask();
-    assert!(timeout(SOON, source.recv()).await.expect("soon").expect("open").is_none(), "and no more");
+    assert!(told(&mut source).await.is_none(), "and no more");
 }
