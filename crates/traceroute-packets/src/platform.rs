@@ -6,6 +6,8 @@ mod blocks;
 mod connector;
 #[cfg(any(target_os = "linux", target_os = "macos", windows))]
 mod errors;
+#[cfg(any(target_os = "macos", windows))]
+mod here;
 #[cfg(any(target_os = "linux", target_os = "macos", windows))]
 mod sockets;
 #[cfg(any(target_os = "linux", target_os = "macos", test))]

@@ -38,10 +38,10 @@ async fn connect(
     let here = |error: io::Error| ConnectError::Host(refused(Operation::Connect, &error));
     // Whoever closes it, and be it the kernel at the end of a killed process, resets the connection (socket(7)).
     socket.set_linger(Some(Duration::ZERO)).map_err(here)?;
-    imp::leave_through(&socket, to).map_err(here)?;
+    imp::sockets::leave_through(&socket, to).map_err(here)?;
     mark(&socket, to.address, traffic_class).map_err(here)?;
     if to.address.is_ipv6() {
-        imp::leave_unlabelled(&socket);
+        imp::sockets::leave_unlabelled(&socket);
     }
     begin(&socket, to, port).map_err(|error| at_once(&error, to))?;
     let stream = TcpStream::from_std(socket.into()).map_err(here)?;
@@ -60,7 +60,7 @@ pub(super) fn begin(socket: &Socket, to: Destination, port: u16) -> io::Result<(
     socket.set_nonblocking(true)?;
     let address = SockAddr::from(socket_address(to.address, port, zone(to)));
     match socket.connect(&address) {
-        Err(error) if error.raw_os_error() != Some(imp::CONNECTING) => Err(error),
+        Err(error) if error.raw_os_error() != Some(imp::sockets::CONNECTING) => Err(error),
         _ => Ok(()),
     }
 }
@@ -70,7 +70,7 @@ pub(super) fn begin(socket: &Socket, to: Destination, port: u16) -> io::Result<(
 fn mark(socket: &Socket, to: IpAddr, traffic_class: u8) -> io::Result<()> {
     match to {
         IpAddr::V4(_) => socket.set_tos_v4(traffic_class.into()),
-        IpAddr::V6(_) => imp::set_traffic_class_v6(socket, traffic_class),
+        IpAddr::V6(_) => imp::sockets::set_traffic_class_v6(socket, traffic_class),
     }
 }
 

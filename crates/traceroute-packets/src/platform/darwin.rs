@@ -9,6 +9,9 @@
 //!
 //! What needs no kernel of macOS is compiled, and tested, wherever tests are.
 
+#[cfg(target_os = "macos")]
+pub(super) mod sockets;
+
 mod capture;
 mod control;
 mod datagrams;
@@ -23,17 +26,11 @@ mod device;
 #[cfg(target_os = "macos")]
 mod host;
 #[cfg(target_os = "macos")]
+mod open;
+#[cfg(target_os = "macos")]
 mod sink;
 #[cfg(target_os = "macos")]
 mod sys;
-#[cfg(target_os = "macos")]
-mod system;
 
 #[cfg(target_os = "macos")]
-pub(super) use self::system::{
-    CONNECTING, DESCRIPTORS_EXHAUSTED, FAMILY_NOT_SUPPORTED, HELD_PORTS_LISTEN, HOST_DOWN, MESSAGE_TOO_LONG,
-    PORT_WITHHELD, descriptor_limit, interface_index, leave_through, leave_unlabelled, routed_socket,
-    set_traffic_class_v6,
-};
-#[cfg(target_os = "macos")]
-pub(crate) use self::system::{OFFERED, Prepared, open, prepare};
+pub(crate) use self::open::{OFFERED, Prepared, open, prepare};

@@ -1,4 +1,4 @@
-//! What refusals of the system mean. The kinds of the standard library name most of them on every system, and [`imp`] knows
+//! What refusals of the system mean. The kinds of the standard library name most of them on every system, and [`imp::sockets`] knows
 //! the numbers of the others.
 
 use std::io::{self, ErrorKind};
@@ -11,7 +11,7 @@ use super::imp;
 /// The kind of an error.
 pub(super) fn kind(error: &io::Error) -> ErrorKind {
     match error.raw_os_error() {
-        Some(imp::HOST_DOWN) => ErrorKind::HostUnreachable,
+        Some(imp::sockets::HOST_DOWN) => ErrorKind::HostUnreachable,
         _ => error.kind(),
     }
 }
@@ -20,8 +20,8 @@ pub(super) fn kind(error: &io::Error) -> ErrorKind {
 pub(super) fn refused(operation: Operation, error: &io::Error) -> TracerouteError {
     match error.raw_os_error() {
         _ if error.kind() == ErrorKind::PermissionDenied => TracerouteError::NotPermitted { operation },
-        Some(errno) if imp::DESCRIPTORS_EXHAUSTED.contains(&errno) => {
-            TracerouteError::DescriptorsExhausted { operation, limit: imp::descriptor_limit() }
+        Some(errno) if imp::sockets::DESCRIPTORS_EXHAUSTED.contains(&errno) => {
+            TracerouteError::DescriptorsExhausted { operation, limit: imp::sockets::descriptor_limit() }
         }
         errno => TracerouteError::System { operation, errno: errno.unwrap_or_default() },
     }
@@ -36,7 +36,7 @@ pub(super) fn not_sent(error: &io::Error, target: IpAddr, size: usize) -> Tracer
         }
         (ErrorKind::HostUnreachable, _) => TracerouteError::HostUnreachable { target },
         (ErrorKind::AddrNotAvailable, _) => TracerouteError::NoSourceAddress { target },
-        (_, Some(imp::MESSAGE_TOO_LONG)) => TracerouteError::MessageTooLong { target, size },
+        (_, Some(imp::sockets::MESSAGE_TOO_LONG)) => TracerouteError::MessageTooLong { target, size },
         _ => refused(Operation::SendProbe, error),
     }
 }
@@ -57,7 +57,7 @@ pub(super) fn no_route(error: &io::Error, to: Destination) -> TracerouteError {
             TracerouteError::NetworkUnreachable { target }
         }
         (ErrorKind::HostUnreachable, _) => TracerouteError::HostUnreachable { target },
-        (ErrorKind::AddrNotAvailable, _) | (_, Some(imp::FAMILY_NOT_SUPPORTED)) => {
+        (ErrorKind::AddrNotAvailable, _) | (_, Some(imp::sockets::FAMILY_NOT_SUPPORTED)) => {
             TracerouteError::NoSourceAddress { target }
         }
         // A `prohibit` route of Linux.

@@ -23,23 +23,6 @@ pub(super) trait Place: Send + Sync {
     fn spawn(&self, name: &str, job: Job) -> Result<(), TracerouteError>;
 }
 
-/// The only place there is, on systems without network namespaces.
-#[cfg(not(target_os = "linux"))]
-#[derive(Debug)]
-pub(super) struct Here;
-
-#[cfg(not(target_os = "linux"))]
-impl Place for Here {
-    fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, TracerouteError> {
-        Ok(job())
-    }
-
-    fn spawn(&self, name: &str, job: Job) -> Result<(), TracerouteError> {
-        let thread = std::thread::Builder::new().name(name.into()).spawn(job);
-        thread.map(drop).map_err(|error| refused(Operation::StartThread, &error))
-    }
-}
-
 /// The routes and ports that sockets in a place get.
 #[derive(Debug)]
 pub(super) struct SocketHost<P> {
@@ -63,7 +46,9 @@ impl<P: Place> SocketHost<P> {
     ) -> Result<Option<Socket>, TracerouteError> {
         match self.place.run(move || bind(kind, source, port, to))? {
             Ok(socket) => Ok(Some(socket)),
-            Err(error) if imp::PORT_WITHHELD.is_some_and(|errno| error.raw_os_error() == Some(errno)) => {
+            Err(error)
+                if imp::sockets::PORT_WITHHELD.is_some_and(|errno| error.raw_os_error() == Some(errno)) =>
+            {
                 Ok(None)
             }
             Err(error) => match error.kind() {
@@ -96,7 +81,7 @@ impl<P: Place> Host for SocketHost<P> {
 
     fn interface_index(&self, zone: &str) -> Result<Option<u32>, TracerouteError> {
         let zone = zone.to_owned();
-        self.place.run(move || imp::interface_index(&zone))
+        self.place.run(move || imp::sockets::interface_index(&zone))
     }
 
     fn spawn(&self, job: Job) -> Result<(), TracerouteError> {
@@ -121,7 +106,7 @@ impl<P: Place> Host for SocketHost<P> {
             Protocol::Icmp => return Ok(Some(Box::new(()))),
         };
         let Some(socket) = self.bind(kind, source, to, port)? else { return Ok(None) };
-        let begun = listen_if(imp::HELD_PORTS_LISTEN && protocol == Protocol::Tcp, &socket);
+        let begun = listen_if(imp::sockets::HELD_PORTS_LISTEN && protocol == Protocol::Tcp, &socket);
         begun.map_err(|error| refused(Operation::ReservePort, &error))?;
         Ok(Some((self.keep)(socket)))
     }
@@ -147,9 +132,9 @@ fn listen_if(needed: bool, socket: &Socket) -> io::Result<()> {
 /// protocol is bound to, since routing rules may go by protocol and port. Nothing is sent.
 fn route(protocol: Protocol, to: Destination, port: u16, broadcast: bool) -> io::Result<IpAddr> {
     let address = socket_address(to.address, port, zone(to));
-    let socket = imp::routed_socket(protocol, Domain::for_address(address))?;
+    let socket = imp::sockets::routed_socket(protocol, Domain::for_address(address))?;
     socket.set_broadcast(broadcast)?;
-    imp::leave_through(&socket, to)?;
+    imp::sockets::leave_through(&socket, to)?;
     if let Some(source) = to.source {
         socket.bind(&socket_address(source, 0, to.interface).into())?;
     }

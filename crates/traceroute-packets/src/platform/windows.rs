@@ -1,5 +1,8 @@
 //! Windows: raw sockets, the network driver of the Datadog Agent, and what the system does for everybody.
 
+#[cfg(windows)]
+pub(super) mod sockets;
+
 mod answers;
 mod conclusion;
 mod driver;
@@ -22,10 +25,4 @@ mod sys;
 mod testing;
 
 #[cfg(windows)]
-pub(super) use open::{
-    CONNECTING, DESCRIPTORS_EXHAUSTED, FAMILY_NOT_SUPPORTED, HELD_PORTS_LISTEN, HOST_DOWN, MESSAGE_TOO_LONG,
-    PORT_WITHHELD, descriptor_limit, interface_index, leave_through, leave_unlabelled, routed_socket,
-    set_traffic_class_v6,
-};
-#[cfg(windows)]
-pub(crate) use open::{OFFERED, Prepared, open, prepare};
+pub(crate) use self::open::{OFFERED, Prepared, open, prepare};

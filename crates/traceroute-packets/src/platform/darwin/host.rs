@@ -16,7 +16,8 @@ use super::sys;
 use crate::filter::{FilterSpec, capture_filter};
 use crate::host::{Connector, Host, Job, PortHold};
 use crate::platform::errors::refused;
-use crate::platform::sockets::{Here, SocketHost};
+use crate::platform::here::Here;
+use crate::platform::sockets::SocketHost;
 
 /// Routes go by no port, and no socket connects to port 0: this is the discard service's (RFC 863).
 const ANY_PORT: u16 = 9;

@@ -22,7 +22,7 @@ use traceroute_wire::protocol;
 use super::control::{CONTROL_LEN, control};
 use super::datagrams::{V6Datagram, with_host_order};
 use super::interfaces::{Interfaces, told_to_leave_through};
-use super::system::{leave_through, leave_unlabelled};
+use super::sockets::{leave_through, leave_unlabelled};
 use crate::clock::Clock;
 use crate::platform::errors::{not_sent, refused};
 use crate::platform::sockets::zone;

@@ -26,7 +26,7 @@ use windows_sys::Win32::Networking::WinSock::{
 
 use super::answers;
 use super::conclusion::{Conclusion, conclude};
-use super::leave_through;
+use super::sockets::leave_through;
 use super::sys::sockets::{option, send_syns_once, set_option};
 use crate::clock::Clock;
 use crate::inbox::{Inbox, Packet};

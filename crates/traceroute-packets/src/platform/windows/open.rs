@@ -1,19 +1,15 @@
-//! Opening the packet I/O, and what sockets are like here.
+//! Opening the packet I/O that was asked for.
 
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::windows::io::AsSocket;
-use std::path::Path;
 use std::sync::Arc;
 
-use socket2::{Domain, Socket, Type};
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::Instant;
-use traceroute_core::{Destination, Operation, Protocol, Sink, TracerouteError};
+use traceroute_core::{Operation, Sink, TracerouteError};
 use tracing::debug;
 use windows_sys::Win32::Networking::WinSock::{
-    IP_UNICAST_IF, IPPROTO_IP, IPPROTO_IPV6, IPV6_TCLASS, IPV6_UNICAST_IF, WSAEACCES, WSAEAFNOSUPPORT,
-    WSAEHOSTDOWN, WSAEMFILE, WSAEMSGSIZE, WSAENOBUFS, WSAEPROTONOSUPPORT, WSAESOCKTNOSUPPORT, WSAEWOULDBLOCK,
+    IPPROTO_IP, WSAEACCES, WSAEPROTONOSUPPORT, WSAESOCKTNOSUPPORT,
 };
 
 use super::connect::ConnectSink;
@@ -21,8 +17,6 @@ use super::driver::{Driver, DriverHost, DriverSink};
 use super::echo::EchoSink;
 use super::raw::{self, RawHandler, RawSink};
 use super::reader::Reader;
-pub(in super::super) use super::sys::sockets::interface_index;
-use super::sys::sockets::set_option;
 use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::host::Host;
@@ -31,18 +25,9 @@ use crate::lease::{Blocks, Entropy};
 use crate::network::{Access, Network, NetworkOptions, Parts};
 use crate::platform::blocks;
 use crate::platform::errors::refused;
-use crate::platform::sockets::{Here, SocketHost};
-
-pub(in super::super) const CONNECTING: i32 = WSAEWOULDBLOCK;
-pub(in super::super) const HOST_DOWN: i32 = WSAEHOSTDOWN;
-pub(in super::super) const FAMILY_NOT_SUPPORTED: i32 = WSAEAFNOSUPPORT;
-pub(in super::super) const MESSAGE_TOO_LONG: i32 = WSAEMSGSIZE;
-/// A port that nobody may have: kept for others (`netsh interface ipv4 show excludedportrange protocol=tcp`), or somebody's alone.
-pub(in super::super) const PORT_WITHHELD: Option<i32> = Some(WSAEACCES);
-pub(in super::super) const DESCRIPTORS_EXHAUSTED: [i32; 2] = [WSAEMFILE, WSAENOBUFS];
-
-/// Whether TCP ports are held by sockets that listen: no answer to a probe reaches a socket that holds its port.
-pub(in super::super) const HELD_PORTS_LISTEN: bool = false;
+use crate::platform::here::Here;
+pub(crate) use crate::platform::here::{Prepared, prepare};
+use crate::platform::sockets::SocketHost;
 
 /// Ports for sockets that do not ask for one, unless an administrator has changed that.
 const EPHEMERAL: RangeInclusive<u16> = 49_152..=65_535;
@@ -50,22 +35,6 @@ const EPHEMERAL: RangeInclusive<u16> = 49_152..=65_535;
 /// What there is.
 pub(crate) const OFFERED: [Access; 4] =
     [Access::Usual, Access::Driver, Access::Connections, Access::EchoRequests];
-
-/// Nothing is better done beforehand.
-#[derive(Debug)]
-pub(crate) struct Prepared;
-
-pub(crate) fn prepare(namespace: Option<&Path>) -> Result<Prepared, TracerouteError> {
-    no_namespace(namespace)?;
-    Ok(Prepared)
-}
-
-fn no_namespace(namespace: Option<&Path>) -> Result<(), TracerouteError> {
-    match namespace {
-        Some(_) => Err(TracerouteError::Unsupported { operation: Operation::EnterNamespace }),
-        None => Ok(()),
-    }
-}
 
 /// What every network here is made with.
 struct Common {
@@ -77,7 +46,7 @@ struct Common {
 
 /// Opens what was asked for. Where raw sockets are not permitted, the system's own echo requests are.
 pub(crate) async fn open(options: NetworkOptions) -> Result<Network, TracerouteError> {
-    no_namespace(options.namespace.as_deref())?;
+    let Prepared = prepare(options.namespace.as_deref())?;
     let mut entropy = options.entropy.unwrap_or_else(|| Box::new(blocks::random_bits));
     let blocks = match options.blocks {
         Some(blocks) => blocks,
@@ -166,38 +135,4 @@ impl Common {
         let source = inbox.source(catch_up);
         Network::assemble(Parts { clock, source, sink, host, blocks, entropy }).of(backend)
     }
-}
-
-/// Nothing is to be done: the flow labels of what a program sends are its own.
-pub(in super::super) const fn leave_unlabelled(_: &Socket) {}
-
-/// A socket that is routed as probes are, and sends nothing when it is connected.
-pub(in super::super) fn routed_socket(_: Protocol, domain: Domain) -> io::Result<Socket> {
-    Socket::new(domain, Type::DGRAM, None)
-}
-
-/// Lets what a socket sends leave through the interface that was asked for.
-pub(in super::super) fn leave_through(socket: &Socket, to: Destination) -> io::Result<()> {
-    match (to.interface, to.address.is_ipv4()) {
-        (0, _) => Ok(()),
-        // Of IPv4 in network order, of IPv6 in the host's.
-        (index, true) => set_option(socket.as_socket(), IPPROTO_IP, IP_UNICAST_IF, index.to_be()),
-        (index, false) => set_option(socket.as_socket(), IPPROTO_IPV6, IPV6_UNICAST_IF, index),
-    }
-}
-
-/// Lets what a socket sends have this traffic class, where this Windows knows how: not every version does.
-#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
-pub(in super::super) fn set_traffic_class_v6(socket: &Socket, traffic_class: u8) -> io::Result<()> {
-    if traffic_class > 0
-        && let Err(error) = set_option(socket.as_socket(), IPPROTO_IPV6, IPV6_TCLASS, traffic_class.into())
-    {
-        debug!(%error, "the connection does not have the traffic class of its probes");
-    }
-    Ok(())
-}
-
-/// There is no limit of descriptors to tell.
-pub(in super::super) const fn descriptor_limit() -> u64 {
-    0
 }

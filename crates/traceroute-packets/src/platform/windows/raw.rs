@@ -16,8 +16,8 @@ use traceroute_core::{Destination, Direction, Family, Operation, Sink, Stamp, Tr
 use traceroute_wire::{Datagram, protocol};
 use windows_sys::Win32::Networking::WinSock::{IPPROTO_IP, WSAEINVAL};
 
-use super::leave_through;
 use super::reader::{Handler, Opened, Reader, Reading, Role};
+use super::sockets::leave_through;
 use crate::clock::Clock;
 use crate::inbox::{Inbox, Packet};
 use crate::platform::errors::{not_sent, refused};

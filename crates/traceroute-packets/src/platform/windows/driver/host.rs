@@ -7,7 +7,8 @@ use traceroute_core::{Destination, Protocol, TracerouteError};
 
 use super::io::{Driver, Flow};
 use crate::host::{ConnectError, Connecting, Connector, Host, Job, PortHold};
-use crate::platform::sockets::{Here, SocketHost};
+use crate::platform::here::Here;
+use crate::platform::sockets::SocketHost;
 
 /// The host's own ports and routes, and what the driver has to know of them.
 pub(in super::super) struct DriverHost {
