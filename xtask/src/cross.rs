@@ -5,10 +5,14 @@
 //! | `plan` | which steps there are, and in which order |
 //! | `target` | the platforms |
 //! | `workshop` | where things are, and how Debian's cargo is called |
+//! | `builds` | what is compiled: lints, programs, tests of the pure crates |
+//! | `empty_root` | the static program without any other file |
 //! | `tools` | what has to be there: Debian packages, standard libraries, zig |
 //! | `wine` | Windows programs |
 //! | `router` | a network of three namespaces |
 
+mod builds;
+mod empty_root;
 mod plan;
 mod router;
 mod target;
@@ -66,10 +70,10 @@ impl Step {
             Self::Packages => tools::install_packages(extent),
             Self::StandardLibrary(target) => tools::build_standard_library(workshop, target),
             Self::Zig => tools::install_zig(workshop),
-            Self::Lint(target) => workshop.lint(target),
-            Self::Link(target) => workshop.link(target),
-            Self::EmulatedTests => workshop.test_pure_crates_emulated(),
-            Self::EmptyRoot => workshop.trace_in_an_empty_root(),
+            Self::Lint(target) => builds::lint(workshop, target),
+            Self::Link(target) => builds::link(workshop, target),
+            Self::EmulatedTests => builds::test_pure_crates_emulated(workshop),
+            Self::EmptyRoot => empty_root::trace(workshop),
             Self::WinePrefix => wine::make_prefix(workshop),
             Self::WineTests => wine::test(workshop),
             Self::WinePrograms => wine::run_programs(workshop),

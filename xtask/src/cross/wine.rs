@@ -65,9 +65,9 @@ fn stop(workshop: &Workshop) -> Result<(), Failure> {
 
 /// All tests that are no programs' and need no Linux.
 pub(super) fn test(workshop: &Workshop) -> Result<(), Failure> {
-    let others = DEVELOPERS.into_iter().flat_map(|name| ["--exclude".to_owned(), name.to_owned()]);
-    let kinds = ["--workspace", "--lib", "--bins", "--tests"].map(str::to_owned);
-    let mut tests = workshop.test(Target::Windows, kinds.into_iter().chain(others));
+    let mut tests = workshop.cargo(Target::Windows, "test");
+    tests.args(["--workspace", "--lib", "--bins", "--tests"]);
+    tests.args(DEVELOPERS.iter().flat_map(|name| ["--exclude", name]));
     in_prefix(workshop, &mut tests);
     let passed = run(&mut tests);
     stop(workshop)?;

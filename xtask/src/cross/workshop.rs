@@ -2,27 +2,12 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use crate::failure::Failure;
-use crate::localhost;
 use crate::metadata::Metadata;
-use crate::process::run;
 
 use super::target::Target;
-
-/// Without a clock, a runtime or a socket: any processor may run their tests.
-const PURE: [&str; 6] = [
-    "traceroute-wire",
-    "traceroute-core",
-    "traceroute-udp",
-    "traceroute-icmp",
-    "traceroute-tcp",
-    "traceroute-sack",
-];
-const PROGRAMS: [&str; 2] = ["traceroute-cli", "traceroute-server"];
 
 /// What would lead Debian's cargo to the toolchain that runs us, or to other files than those expected.
 const FOREIGN_VARIABLES: [&str; 10] = [
@@ -95,7 +80,8 @@ impl Workshop {
         path
     }
 
-    fn cargo(&self, target: Target, subcommand: &str) -> Command {
+    /// Debian's cargo for a platform, by zig where that is its linker.
+    pub(super) fn cargo(&self, target: Target, subcommand: &str) -> Command {
         let mut cargo = self.command(if target.is_built_by_zig() { "cargo-zigbuild" } else { "cargo" });
         // Of cargo-zigbuild, `zigbuild` is what others call `build`.
         cargo.arg(if target.is_built_by_zig() && subcommand == "build" { "zigbuild" } else { subcommand });
@@ -103,45 +89,6 @@ impl Workshop {
         cargo.envs(target.environment().iter().copied());
         cargo
     }
-
-    /// Clippy does all that `cargo check` does; what rustc warns of is denied with the lints.
-    pub(super) fn lint(&self, target: Target) -> Result<(), Failure> {
-        let arguments = "--workspace --all-targets -- -D warnings".split(' ');
-        run(self.cargo(target, "clippy").args(arguments))
-    }
-
-    pub(super) fn link(&self, target: Target) -> Result<(), Failure> {
-        run(self.cargo(target, "build").args(packages(PROGRAMS)))
-    }
-
-    pub(super) fn test(&self, target: Target, arguments: impl IntoIterator<Item = String>) -> Command {
-        let mut cargo = self.cargo(target, "test");
-        cargo.args(arguments);
-        cargo
-    }
-
-    pub(super) fn test_pure_crates_emulated(&self) -> Result<(), Failure> {
-        let tests = ["--lib".to_owned(), "--tests".to_owned()];
-        run(&mut self.test(Target::LinuxArm, packages(PURE).chain(tests)))
-    }
-
-    /// The static program, where there is no library, no configuration and no other file.
-    pub(super) fn trace_in_an_empty_root(&self) -> Result<(), Failure> {
-        let root = self.directory.join("empty-root");
-        let cannot_write = |error| Failure::CannotWrite { path: root.clone(), error };
-        if root.exists() {
-            fs::remove_dir_all(&root).map_err(cannot_write)?;
-        }
-        fs::create_dir_all(&root).map_err(cannot_write)?;
-        let program = self.program(Target::LinuxStatic, "datadog-traceroute");
-        fs::copy(program, root.join("datadog-traceroute")).map_err(cannot_write)?;
-        let before = ["chroot".into(), root.into_os_string()];
-        localhost::check(&before, Path::new("/datadog-traceroute"), &["udp", "icmp", "tcp"])
-    }
-}
-
-fn packages<const N: usize>(names: [&'static str; N]) -> impl Iterator<Item = String> {
-    names.into_iter().flat_map(|name| ["--package".to_owned(), name.to_owned()])
 }
 
 #[cfg(test)]
