@@ -220,28 +220,25 @@ fn send_v4(
     patience: u32,
 ) -> Result<(), u32> {
     let [from, to] = [from, to].map(|address| u32::from_ne_bytes(address.octets()));
-    let (room, length) = (pending.room(), u16::try_from(pending.data.len()).unwrap_or(u16::MAX));
-    let pending = Box::into_raw(pending);
-    // SAFETY: `pending` is a live box that nobody else refers to until `answered` takes it or the call refuses it.
-    let Pending { data, options, replies, .. } = unsafe { &mut *pending };
-    // SAFETY: data, options and buffer live as long as the request, and the buffer has the room that is said.
-    let sent = unsafe {
-        IcmpSendEcho2Ex(
-            icmp,
-            ptr::null_mut(),
-            Some(answered),
-            pending.cast(),
-            from,
-            to,
-            data.as_ptr().cast(),
-            length,
-            &raw const *options,
-            replies.as_mut_ptr().cast(),
-            room,
-            patience,
-        )
-    };
-    refuse_unless_pending(sent, pending)
+    begin(pending, |given| {
+        // SAFETY: what is given is as the function wants it (see `Given`).
+        unsafe {
+            IcmpSendEcho2Ex(
+                icmp,
+                ptr::null_mut(),
+                Some(answered),
+                given.context,
+                from,
+                to,
+                given.data,
+                given.length,
+                given.options,
+                given.replies,
+                given.room,
+                patience,
+            )
+        }
+    })
 }
 
 fn send_v6(
@@ -252,40 +249,63 @@ fn send_v6(
     zone: u32,
     patience: u32,
 ) -> Result<(), u32> {
-    let socket_address = |address: Ipv6Addr, zone| SOCKADDR_IN6 {
+    let [from, to] = [from, to].map(|address| SOCKADDR_IN6 {
         sin6_family: AF_INET6,
         sin6_port: 0,
         sin6_flowinfo: 0,
         sin6_addr: IN6_ADDR { u: IN6_ADDR_0 { Byte: address.octets() } },
         Anonymous: SOCKADDR_IN6_0 { sin6_scope_id: zone },
-    };
-    let (from, to) = (socket_address(from, zone), socket_address(to, zone));
-    let (room, length) = (pending.room(), u16::try_from(pending.data.len()).unwrap_or(u16::MAX));
-    let pending = Box::into_raw(pending);
-    // SAFETY: as in `send_v4`.
-    let Pending { data, options, replies, .. } = unsafe { &mut *pending };
-    // SAFETY: as in `send_v4`; the addresses are read before the call returns.
-    let sent = unsafe {
-        Icmp6SendEcho2(
-            icmp,
-            ptr::null_mut(),
-            Some(answered),
-            pending.cast(),
-            &raw const from,
-            &raw const to,
-            data.as_ptr().cast(),
-            length,
-            &raw const *options,
-            replies.as_mut_ptr().cast(),
-            room,
-            patience,
-        )
-    };
-    refuse_unless_pending(sent, pending)
+    });
+    begin(pending, |given| {
+        // SAFETY: what is given is as the function wants it (see `Given`), and the addresses are read before it returns.
+        unsafe {
+            Icmp6SendEcho2(
+                icmp,
+                ptr::null_mut(),
+                Some(answered),
+                given.context,
+                &raw const from,
+                &raw const to,
+                given.data,
+                given.length,
+                given.options,
+                given.replies,
+                given.room,
+                patience,
+            )
+        }
+    })
 }
 
-/// Takes back a request that the system has not begun. One of which it says neither stays the system's: it may still call.
-fn refuse_unless_pending(sent: u32, pending: *mut Pending) -> Result<(), u32> {
+/// What the system is given of a request under way. All of it is the request's own, which lives until [`answered`] has taken it back
+/// by the context, and nobody else refers to it.
+struct Given {
+    context: *const c_void,
+    data: *const c_void,
+    /// Of the data, in bytes.
+    length: u16,
+    options: *const IP_OPTION_INFORMATION,
+    /// A buffer for replies.
+    replies: *mut c_void,
+    /// Of the buffer, in bytes.
+    room: u32,
+}
+
+/// Gives a request to the system, and takes it back if the system does not begin it. One of which it says neither stays the
+/// system's: it may still call.
+fn begin(pending: Box<Pending>, call: impl FnOnce(&Given) -> u32) -> Result<(), u32> {
+    let (room, length) = (pending.room(), u16::try_from(pending.data.len()).unwrap_or(u16::MAX));
+    let pending = Box::into_raw(pending);
+    // SAFETY: `pending` is a live box that nobody else refers to before the call.
+    let Pending { data, options, replies, .. } = unsafe { &mut *pending };
+    let sent = call(&Given {
+        context: pending.cast_const().cast(),
+        data: data.as_ptr().cast(),
+        length,
+        options: &raw const *options,
+        replies: replies.as_mut_ptr().cast(),
+        room,
+    });
     let error = number(&io::Error::last_os_error());
     if sent != 0 || [0, ERROR_IO_PENDING].contains(&error) {
         return Ok(());
