@@ -15,6 +15,9 @@ mod host;
 #[cfg(windows)]
 mod io;
 
+#[cfg(all(test, windows))]
+mod testing;
+
 #[cfg(windows)]
 pub(super) use host::DriverHost;
 #[cfg(windows)]

@@ -104,3 +104,58 @@ impl Connector for DriverConnector {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::filters::Wanted;
+    use super::super::testing::{Asked, Fake, Meanwhile, TARGET, driver, flow, of_flow, opened, segment};
+    use super::*;
+    use crate::inbox::Inbox;
+    use crate::platform::windows::testing::told;
+
+    const PORT: u16 = 40_001;
+
+    /// A connection that is made at once.
+    struct AtOnce {
+        fake: Arc<Fake>,
+        /// What the driver has been asked before.
+        asked_before: Arc<Mutex<Vec<Asked>>>,
+    }
+
+    impl Connector for AtOnce {
+        fn connect(self: Box<Self>, _: Destination, _: u16, _: u8) -> Connecting {
+            *self.asked_before.lock().expect("it is held for a line") = self.fake.asked();
+            Box::pin(async { Ok(Box::new(()) as _) })
+        }
+    }
+
+    #[tokio::test]
+    async fn all_of_the_target_is_captured_from_before_a_connection_until_its_own_flow_is() {
+        let (targets, flows) = (1, 2);
+        let meanwhile = Meanwhile { asked: flows, given: targets, packet: segment(443, PORT) };
+        let fake = Arc::new(Fake::giving(meanwhile));
+        let (driver, inbox, _) = driver(&fake);
+        let driver = driver.expect("it takes all filters");
+        let mut source = inbox.source(Inbox::up_to_date);
+        fake.asked();
+
+        let asked_before = Arc::<Mutex<Vec<Asked>>>::default();
+        let at_once = AtOnce { fake: Arc::clone(&fake), asked_before: Arc::clone(&asked_before) };
+        let release = Release { driver: Arc::clone(&driver), local: flow(PORT).local };
+        let connector = Box::new(DriverConnector { release, connector: Box::new(at_once) });
+        let connecting = connector.connect(Destination::routed(TARGET.into()), 443, 0);
+        let Ok(connection) = connecting.await else { panic!("it is made") };
+
+        let of_target = Wanted::Target { remote: flow(PORT).remote };
+        assert_eq!(*asked_before.lock().expect("nobody holds it"), opened(targets, of_target, 0x18));
+        assert_eq!(fake.asked(), opened(flows, of_flow(PORT), 0x18));
+        // Which came by the handle of the target when that of the flow was not there yet.
+        assert_eq!(told(&mut source).await.expect("a packet").datagram, segment(443, PORT));
+
+        drop(connection);
+        driver.admit(flow(PORT)).await.expect("it takes all filters");
+        assert_eq!(fake.asked(), opened(3, of_flow(PORT), 0x18), "its capture ended with the connection");
+    }
+}

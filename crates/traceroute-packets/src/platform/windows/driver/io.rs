@@ -52,7 +52,11 @@ impl Driver {
         Self::of(Arc::new(Ddnpm), clock, inbox)
     }
 
-    fn of(devices: Arc<dyn Devices>, clock: Clock, inbox: Inbox) -> Result<Arc<Self>, TracerouteError> {
+    pub(super) fn of(
+        devices: Arc<dyn Devices>,
+        clock: Clock,
+        inbox: Inbox,
+    ) -> Result<Arc<Self>, TracerouteError> {
         let flows = Arc::<Mutex<Flows>>::default();
         let handler = DriverHandler { clock, inbox, flows: Arc::clone(&flows) };
         let reader = Reader::start(handler).map_err(|error| Unavailable::Reading(error.into()))?;
