@@ -1,6 +1,6 @@
 //! The ways to send probes and to see their answers, and what each of them can do.
 //!
-//! The table of `docs/platforms.md` says the same to people; a test compares the two.
+//! The tables of `docs/platforms.md` and of the README say the same to people; tests compare them.
 
 use std::net::IpAddr;
 
@@ -14,8 +14,10 @@ pub enum Backend {
     PacketSocket,
     /// macOS: BPF devices and raw sockets (root).
     Bpf,
-    /// Windows: raw sockets (Administrators).
+    /// Windows: raw sockets (Administrators) of an edition for servers.
     RawSockets,
+    /// Windows: raw sockets (Administrators) of an edition for clients, which sends no TCP by them.
+    ClientRawSockets,
     /// Windows: the network driver of the Datadog Agent.
     Driver,
     /// Windows: the system's own echo requests, which everybody may send.
@@ -117,10 +119,11 @@ impl Technique {
 
 impl Backend {
     /// All that belong to a system.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::PacketSocket,
         Self::Bpf,
         Self::RawSockets,
+        Self::ClientRawSockets,
         Self::Driver,
         Self::EchoRequests,
         Self::Connections,
@@ -132,7 +135,8 @@ impl Backend {
         match self {
             Self::PacketSocket => "Linux",
             Self::Bpf => "macOS",
-            Self::RawSockets => "Windows, raw sockets",
+            Self::RawSockets => "Windows, raw sockets of servers",
+            Self::ClientRawSockets => "Windows, raw sockets of clients",
             Self::Driver => "Windows, driver",
             Self::EchoRequests => "Windows, no privileges",
             Self::Connections => "Windows, syn_socket",
@@ -173,20 +177,21 @@ impl Backend {
             traffic_class: false,
             namespaces: false,
         };
+        const CLIENT_RAW_SOCKETS: Capabilities = Capabilities {
+            udp: Families::V4,
+            icmp: Families::V4,
+            one_flow: true,
+            quotes: true,
+            udp_answers: true,
+            interface: true,
+            traffic_class: true,
+            ..NOTHING
+        };
         match self {
             Self::PacketSocket => Capabilities { namespaces: true, ..ALL },
             Self::Bpf | Self::Assembled => ALL,
-            Self::RawSockets => Capabilities {
-                udp: Families::V4,
-                icmp: Families::V4,
-                syn: Families::V4,
-                one_flow: true,
-                quotes: true,
-                udp_answers: true,
-                interface: true,
-                traffic_class: true,
-                ..NOTHING
-            },
+            Self::RawSockets => Capabilities { syn: Families::V4, ..CLIENT_RAW_SOCKETS },
+            Self::ClientRawSockets => CLIENT_RAW_SOCKETS,
             Self::Driver => Capabilities {
                 receive_stamps: StampSource::User,
                 send_stamps: StampSource::User,
@@ -242,6 +247,13 @@ impl Backend {
         Err(TracerouteError::NotCapable { technique, family: Family::of(target), remedy })
     }
 
+    /// Whether it may hear nothing of what it can do: Windows' firewall keeps ICMP errors from raw sockets unless a rule lets them
+    /// in, and on editions for clients, the reference's authors say, raw sockets hear nothing at all.
+    #[must_use]
+    pub const fn is_doubtful(self) -> bool {
+        matches!(self, Self::RawSockets | Self::ClientRawSockets)
+    }
+
     /// What may keep it from hearing any router, where that is usual.
     #[must_use]
     pub const fn why_no_router_is_heard(self) -> Option<&'static str> {
@@ -250,6 +262,12 @@ impl Backend {
                 "no router was heard, perhaps because Windows' firewall drops ICMP errors before programs see \
                  them: `netsh advfirewall firewall add rule name=\"ICMPv4 errors\" protocol=icmpv4:any,any dir=in \
                  action=allow` lets them in",
+            ),
+            Self::ClientRawSockets => Some(
+                "no router was heard, perhaps because Windows' firewall drops ICMP errors before programs see \
+                 them (`netsh advfirewall firewall add rule name=\"ICMPv4 errors\" protocol=icmpv4:any,any dir=in \
+                 action=allow` lets them in), or because raw sockets hear nothing on an edition for clients: \
+                 --proto icmp and --proto tcp --tcp-method syn_socket need none",
             ),
             _ => None,
         }
@@ -261,6 +279,11 @@ impl Backend {
             Self::RawSockets => {
                 &"the raw sockets of Windows know UDP, ICMP and TCP SYN over IPv4: use --proto icmp for IPv6, and for \
                  all else --windows-driver, which needs the network driver of the Datadog Agent"
+            }
+            Self::ClientRawSockets => {
+                &"the raw sockets of Windows' editions for clients know UDP and ICMP over IPv4: use --proto icmp, \
+                 or --proto tcp --tcp-method syn_socket, or for all else --windows-driver, which needs the network \
+                 driver of the Datadog Agent"
             }
             Self::EchoRequests => {
                 &"without privileges Windows lets a program send echo requests only: use --proto icmp, or \
@@ -310,8 +333,18 @@ mod tests {
             );
         }
         assert!(Backend::EchoRequests.check_choice(Choice::Interface, v4).is_err());
+        let error = Backend::ClientRawSockets.check(Technique::Syn, v4).expect_err("servers do").to_string();
+        assert!(error.contains("TCP SYN over IPv4") && error.contains("syn_socket"), "{error}");
         let error = Backend::RawSockets.check(Technique::Icmp, v6).expect_err("no IPv6").to_string();
         assert!(error.contains("ICMP over IPv6") && error.contains("--windows-driver"), "{error}");
+    }
+
+    const fn families(families: Families) -> &'static str {
+        match families {
+            Families::Neither => "no",
+            Families::V4 => "IPv4",
+            Families::Both => "IPv4, IPv6",
+        }
     }
 
     /// What `docs/platforms.md` says of a backend, cell by cell.
@@ -331,11 +364,6 @@ mod tests {
             traffic_class,
             namespaces,
         } = backend.capabilities();
-        let families = |families| match families {
-            Families::Neither => "no",
-            Families::V4 => "IPv4",
-            Families::Both => "IPv4, IPv6",
-        };
         let stamps = |source| match source {
             StampSource::Kernel => "kernel",
             StampSource::User => "program",
@@ -360,14 +388,44 @@ mod tests {
         cells.map(str::to_owned).into()
     }
 
+    /// The cells of the table in a text that has this heading for its first columns.
+    fn table(text: &str, heading: &str) -> Vec<Vec<String>> {
+        let (_, table) = text.split_once(heading).expect("the table is there");
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
+            .collect()
+    }
+
     #[test]
     fn people_are_told_the_same() {
-        let text = include_str!("../../../docs/platforms.md");
-        let (_, table) = text.split_once("\n|---").expect("the first table is this one");
-        let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
-        let rows =
-            rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect());
-        let told: Vec<Vec<String>> = rows.collect();
+        let told = table(include_str!("../../../docs/platforms.md"), "\n| way | UDP |");
         assert_eq!(told, Backend::ALL.map(cells), "docs/platforms.md has another table");
+    }
+
+    #[test]
+    fn people_are_told_the_same_at_first_sight() {
+        type Of = fn(Capabilities) -> Families;
+        let told = table(include_str!("../../../README.md"), "\n| | Linux | macOS |");
+        let techniques: [(&str, Of); 4] = [
+            ("UDP", |can| can.udp),
+            ("ICMP", |can| can.icmp),
+            ("TCP SYN", |can| can.syn),
+            ("TCP SACK", |can| can.sack),
+        ];
+        for (row, (name, of)) in told.iter().zip(techniques) {
+            let known = |backend: Backend| of(backend.capabilities());
+            // An Administrator's ICMP goes by echo requests, too.
+            let administrators = match [known(Backend::RawSockets), known(Backend::ClientRawSockets)] {
+                _ if name == "ICMP" => families(known(Backend::EchoRequests)).to_owned(),
+                [servers, clients] if servers == clients => families(servers).to_owned(),
+                [servers, _] => format!("{}, on servers", families(servers)),
+            };
+            let [linux, macos, driver, everybody] =
+                [Backend::PacketSocket, Backend::Bpf, Backend::Driver, Backend::EchoRequests]
+                    .map(|backend| families(known(backend)));
+            assert_eq!(row[..], [name, linux, macos, &administrators, driver, everybody]);
+        }
+        let connections = families(Backend::Connections.capabilities().syn);
+        assert_eq!(told[4][1..], ["no", "no", connections, connections, connections]);
     }
 }

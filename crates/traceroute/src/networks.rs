@@ -6,29 +6,86 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Mutex as AsyncMutex;
 use traceroute_core::TracerouteError;
-use traceroute_packets::{Access, Backend, Network, NetworkOptions, Technique};
+use traceroute_packets::{Access, Backend, Choice, Network, NetworkOptions, Technique};
 
-/// The networks of a tracer, of which there is one for each [`Access`].
+/// The networks of a tracer.
 pub(crate) struct Networks {
     usual: Arc<Network>,
-    driver: OnDemand,
-    connections: OnDemand,
-    echo_requests: OnDemand,
-    first_port: Option<NonZeroU16>,
+    driver: Arc<OnDemand>,
+    connections: Arc<OnDemand>,
+    echo_requests: Arc<OnDemand>,
 }
 
 /// A network that is opened when the first request asks for it.
-#[derive(Default)]
 struct OnDemand {
+    access: Access,
+    first_port: Option<NonZeroU16>,
     opened: Mutex<Option<Arc<Network>>>,
     /// Held by who opens it.
     opening: AsyncMutex<()>,
 }
 
+/// What a request needs of a network.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    /// What it asks for.
+    pub(crate) access: Access,
+    pub(crate) technique: Technique,
+    pub(crate) target: IpAddr,
+    pub(crate) choices: Vec<Choice>,
+}
+
+/// One of the networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    Usual,
+    Driver,
+    Connections,
+    EchoRequests,
+}
+
+/// Which network a request uses, where the usual one is of this backend and perhaps at its end. A network that was put together by
+/// somebody else is the only one.
+fn which(usual: Backend, has_ended: bool, echo_requests_are_offered: bool, wanted: &Wanted) -> Which {
+    match (wanted.access, usual) {
+        (_, Backend::Assembled) => Which::Usual,
+        // Who may open raw sockets is not to see less than who may not.
+        (Access::Usual, _)
+            if echo_requests_are_offered
+                && (usual.is_doubtful() || !wanted.is_possible(usual))
+                && wanted.is_possible(Backend::EchoRequests) =>
+        {
+            Which::EchoRequests
+        }
+        // The driver was stopped, to be replaced perhaps.
+        (Access::Usual | Access::Driver, Backend::Driver) if has_ended => Which::Driver,
+        (Access::Usual, _)
+        | (Access::Driver, Backend::Driver)
+        | (Access::EchoRequests, Backend::EchoRequests) => Which::Usual,
+        (Access::Driver, _) => Which::Driver,
+        (Access::Connections, _) => Which::Connections,
+        (Access::EchoRequests, _) => Which::EchoRequests,
+    }
+}
+
+impl Wanted {
+    /// Whether a backend can do all of it.
+    fn is_possible(&self, backend: Backend) -> bool {
+        let mut choices = self.choices.iter();
+        backend.check(self.technique, self.target).is_ok()
+            && choices.all(|choice| backend.check_choice(*choice, self.target).is_ok())
+    }
+}
+
 impl Networks {
     pub(crate) fn new(usual: Arc<Network>, first_port: Option<NonZeroU16>) -> Self {
-        let [driver, connections, echo_requests] = [(); 3].map(|()| OnDemand::default());
-        Self { usual, driver, connections, echo_requests, first_port }
+        let on_demand = |access| Arc::new(OnDemand::new(access, first_port));
+        Self {
+            usual,
+            driver: on_demand(Access::Driver),
+            connections: on_demand(Access::Connections),
+            echo_requests: on_demand(Access::EchoRequests),
+        }
     }
 
     /// What requests use that ask for nothing else.
@@ -36,69 +93,131 @@ impl Networks {
         &self.usual
     }
 
-    /// What a request uses that asks for this access, to probe an address by this technique. A network that was put together by
-    /// somebody else is the only one.
-    pub(crate) async fn of(
-        &self,
-        access: Access,
-        technique: Technique,
-        target: IpAddr,
-    ) -> Result<Arc<Network>, TracerouteError> {
-        let usual = self.usual.backend();
-        let access = match access {
-            // Who may open raw sockets is not to see less than who may not.
-            Access::Usual
-                if Access::EchoRequests.is_offered()
-                    && usual.check(technique, target).is_err()
-                    && Backend::EchoRequests.check(technique, target).is_ok() =>
-            {
-                Access::EchoRequests
-            }
-            access => access,
+    /// What a request uses, opened if nobody has used it before.
+    pub(crate) async fn of(&self, wanted: &Wanted) -> Result<Arc<Network>, TracerouteError> {
+        let offered = Access::EchoRequests.is_offered();
+        let on_demand = match which(self.usual.backend(), self.usual.has_ended(), offered, wanted) {
+            Which::Usual => return Ok(Arc::clone(&self.usual)),
+            Which::Driver => &self.driver,
+            Which::Connections => &self.connections,
+            Which::EchoRequests => &self.echo_requests,
         };
-        let network = match (access, usual) {
-            // The driver was stopped, to be replaced perhaps.
-            (Access::Usual | Access::Driver, Backend::Driver) if self.usual.has_ended() => &self.driver,
-            (Access::Usual, _)
-            | (_, Backend::Assembled)
-            | (Access::Driver, Backend::Driver)
-            | (Access::EchoRequests, Backend::EchoRequests) => return Ok(Arc::clone(&self.usual)),
-            (Access::Driver, _) => &self.driver,
-            (Access::Connections, _) => &self.connections,
-            (Access::EchoRequests, _) => &self.echo_requests,
-        };
-        let access =
-            if usual == Backend::Driver && access == Access::Usual { Access::Driver } else { access };
-        network.get(access, self.first_port).await
+        on_demand.get().await
     }
 
     /// Those that are open.
     pub(crate) fn open(&self) -> impl Iterator<Item = Arc<Network>> {
-        let on_demand = [&self.driver, &self.connections, &self.echo_requests].map(OnDemand::opened);
+        let on_demand =
+            [&self.driver, &self.connections, &self.echo_requests].map(|network| network.opened());
         std::iter::once(Arc::clone(&self.usual)).chain(on_demand.into_iter().flatten())
     }
 }
 
 impl OnDemand {
+    fn new(access: Access, first_port: Option<NonZeroU16>) -> Self {
+        Self { access, first_port, opened: Mutex::default(), opening: AsyncMutex::default() }
+    }
+
     fn opened(&self) -> Option<Arc<Network>> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The network, opened anew if it has come to an end, as when the driver is replaced by a newer one.
-    async fn get(
-        &self,
-        access: Access,
-        first_port: Option<NonZeroU16>,
-    ) -> Result<Arc<Network>, TracerouteError> {
+    /// The network, opened anew if it has come to an end, as when the driver is replaced by a newer one. Who gives up waiting leaves
+    /// it to be opened for those who come later.
+    async fn get(self: &Arc<Self>) -> Result<Arc<Network>, TracerouteError> {
+        if let Some(network) = self.usable() {
+            return Ok(network);
+        }
+        let this = Arc::clone(self);
+        let opening = tokio::spawn(async move { this.open().await });
+        // One that did not come to its end ended with the runtime.
+        opening.await.map_err(|_| TracerouteError::CaptureEnded)?
+    }
+
+    fn usable(&self) -> Option<Arc<Network>> {
+        self.opened().filter(|network| !network.has_ended())
+    }
+
+    /// Opens it, unless somebody else has done so meanwhile. One that could not be opened is tried again by the next request.
+    async fn open(&self) -> Result<Arc<Network>, TracerouteError> {
         let _opening = self.opening.lock().await;
-        if let Some(network) = self.opened().filter(|network| !network.has_ended()) {
+        if let Some(network) = self.usable() {
             return Ok(network);
         }
         let mut options = NetworkOptions::default();
-        (options.access, options.first_port) = (access, first_port);
-        // One that could not be opened is tried again by the next request.
+        (options.access, options.first_port) = (self.access, self.first_port);
         let network = Arc::new(Network::open(options).await?);
         *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&network));
         Ok(network)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(access: Access, technique: Technique, target: &str, choices: &[Choice]) -> Wanted {
+        let target = target.parse().expect("an address");
+        Wanted { access, technique, target, choices: choices.into() }
+    }
+
+    /// What is used on Windows.
+    fn on_windows(usual: Backend, wanted: &Wanted) -> Which {
+        which(usual, false, true, wanted)
+    }
+
+    #[test]
+    fn icmp_goes_by_echo_requests_where_they_can_do_it_and_raw_sockets_may_hear_nothing() {
+        let (v4, v6) = ("192.0.2.1", "2001:db8::1");
+        for (usual, technique, target, choices, expected) in [
+            (Backend::RawSockets, Technique::Icmp, v4, &[][..], Which::EchoRequests),
+            (Backend::RawSockets, Technique::Icmp, v6, &[], Which::EchoRequests),
+            (Backend::RawSockets, Technique::Icmp, "fe80::1", &[Choice::Zone], Which::EchoRequests),
+            (Backend::RawSockets, Technique::Icmp, v4, &[Choice::TrafficClass], Which::Usual),
+            (Backend::RawSockets, Technique::Icmp, v6, &[Choice::TrafficClass], Which::Usual),
+            (Backend::RawSockets, Technique::Udp, v4, &[], Which::Usual),
+            (Backend::RawSockets, Technique::Syn, v4, &[], Which::Usual),
+            (Backend::RawSockets, Technique::Udp, v6, &[], Which::Usual),
+            (Backend::ClientRawSockets, Technique::Icmp, v4, &[], Which::EchoRequests),
+            (Backend::ClientRawSockets, Technique::Icmp, v4, &[Choice::Interface], Which::Usual),
+            (Backend::ClientRawSockets, Technique::Udp, v4, &[], Which::Usual),
+            (Backend::EchoRequests, Technique::Udp, v4, &[], Which::Usual),
+            (Backend::Driver, Technique::Icmp, v6, &[], Which::Usual),
+            (Backend::Driver, Technique::Icmp, "fe80::1", &[Choice::Zone], Which::EchoRequests),
+        ] {
+            let wanted = wanted(Access::Usual, technique, target, choices);
+            assert_eq!(on_windows(usual, &wanted), expected, "{usual:?} {wanted:?}");
+        }
+        let usual = wanted(Access::Usual, Technique::Icmp, v6, &[]);
+        assert_eq!(which(Backend::RawSockets, false, false, &usual), Which::Usual, "they are not offered");
+    }
+
+    #[test]
+    fn a_request_has_what_it_asks_for() {
+        for (access, usual, expected) in [
+            (Access::Driver, Backend::RawSockets, Which::Driver),
+            (Access::Driver, Backend::EchoRequests, Which::Driver),
+            (Access::Driver, Backend::Driver, Which::Usual),
+            (Access::Connections, Backend::EchoRequests, Which::Connections),
+            (Access::Connections, Backend::Driver, Which::Connections),
+            (Access::EchoRequests, Backend::RawSockets, Which::EchoRequests),
+            (Access::EchoRequests, Backend::EchoRequests, Which::Usual),
+        ] {
+            let wanted = wanted(access, Technique::Syn, "192.0.2.1", &[]);
+            assert_eq!(on_windows(usual, &wanted), expected, "{access:?} {usual:?}");
+            assert_eq!(on_windows(Backend::Assembled, &wanted), Which::Usual, "there is no other");
+        }
+    }
+
+    #[test]
+    fn a_driver_that_has_ended_is_opened_again() {
+        for access in [Access::Usual, Access::Driver] {
+            let wanted = wanted(access, Technique::Udp, "192.0.2.1", &[]);
+            assert_eq!(which(Backend::Driver, true, true, &wanted), Which::Driver, "{access:?}");
+            assert_eq!(
+                which(Backend::RawSockets, true, true, &wanted) == Which::Driver,
+                access == Access::Driver
+            );
+        }
     }
 }

@@ -17,6 +17,7 @@ use crate::enrich::Enrichment;
 use crate::enrich::private::blank_if_private;
 use crate::error::{Error, InvalidRequest};
 use crate::event::{Events, TraceEvent};
+use crate::networks::Wanted;
 use crate::request::Request;
 use crate::run::{Context, Finished, Method, Phase, Plan, Ran, Ready, Step, enter, reached, ready, run};
 use crate::tally::Tally;
@@ -55,8 +56,17 @@ async fn prepare<'a>(
     if let Some(policy) = &tracer.policy {
         policy.check(target, request).map_err(|reason| Error::Refused { target, reason })?;
     }
-    let network = tracer.networks.of(request.access(), method(request).technique(), target).await?;
-    for choice in choices(request, destination) {
+    let wanted = Wanted {
+        access: request.access(),
+        technique: method(request).technique(),
+        target,
+        choices: choices(request, destination).collect(),
+    };
+    let network = tokio::select! {
+        network = tracer.networks.of(&wanted) => network?,
+        () = reached(phase, Phase::Stopped) => return Err(Error::Stopped),
+    };
+    for choice in wanted.choices {
         network.backend().check_choice(choice, target)?;
     }
     let enrichment = Enrichment::begin(&tracer.lookups, request, events);

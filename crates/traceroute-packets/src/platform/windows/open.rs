@@ -17,6 +17,7 @@ use super::driver::{Driver, DriverHost, DriverSink};
 use super::echo::EchoSink;
 use super::raw::{self, RawHandler, RawSink};
 use super::reader::Reader;
+use super::sys::edition;
 use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::host::Host;
@@ -69,7 +70,9 @@ fn usual(common: Common) -> Result<Network, TracerouteError> {
             let reader = Reader::start(handler).map_err(|error| refused(Operation::Capture, &error))?;
             let asker = reader.asker();
             let sink = RawSink::new(common.clock, socket, reader);
-            Ok(common.network(Backend::RawSockets, sink, free_ports(), move |_| asker.ask()))
+            let backend =
+                if edition::is_for_clients() { Backend::ClientRawSockets } else { Backend::RawSockets };
+            Ok(common.network(backend, sink, free_ports(), move |_| asker.ask()))
         }
         Err(error) if are_not_to_be_had(&error) => {
             debug!(%error, "raw sockets are not to be had: the system sends echo requests");

@@ -3,6 +3,7 @@
 pub(super) mod completion;
 pub(super) mod device;
 pub(super) mod echo;
+pub(super) mod edition;
 pub(super) mod interfaces;
 pub(super) mod services;
 pub(super) mod sockets;
