@@ -6,39 +6,36 @@
 //! (`SIO_TCP_INITIAL_RTO`): otherwise it would ask a closed port again and again, and measure what was lost together with what
 //! was not. A version that does not know how sends them again, and the first answer counts.
 
-use std::collections::HashMap;
+mod attempts;
+
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::os::windows::io::AsSocket;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
-use traceroute_core::{Destination, Direction, Family, Sink, Stamp, TracerouteError};
+use traceroute_core::{Destination, Family, Operation, Sink, Stamp, TracerouteError};
 use traceroute_wire::{Datagram, TcpFlags, TcpSegment, protocol};
-use tracing::{debug, warn};
+use tracing::debug;
 use windows_sys::Win32::Networking::WinSock::{
     ICMP_ERROR_INFO, IPPROTO_TCP, TCP_FAIL_CONNECT_ON_ICMP_ERROR, TCP_ICMP_ERROR_INFO, WSAENOPROTOOPT,
 };
 
-use super::answers;
-use super::conclusion::{Conclusion, conclude};
+use self::attempts::Attempts;
 use super::sockets::leave_through;
 use super::sys::sockets::{option, send_syns_once, set_option};
 use crate::clock::Clock;
-use crate::inbox::{Inbox, Packet};
+use crate::inbox::Inbox;
 use crate::platform::connector::begin;
-use crate::platform::errors::not_sent;
+use crate::platform::errors::{not_sent, refused};
 
 /// Connects, and puts what that comes to into an inbox.
 pub(super) struct ConnectSink {
     clock: Clock,
-    inbox: Inbox,
     system: System,
-    attempts: Arc<Mutex<Attempts>>,
+    attempts: Attempts,
 }
 
 /// What of the system's is asked of sockets that connect.
@@ -46,10 +43,18 @@ pub(super) struct ConnectSink {
 struct System {
     /// Lets the next ICMP error end the attempt.
     fail_on_icmp_error: fn(&Socket) -> io::Result<()>,
-    /// What has ended it, if that is an error.
-    end: fn(&TcpStream) -> io::Result<Option<io::Error>>,
+    /// How it has ended.
+    end: fn(&TcpStream) -> io::Result<End>,
     /// The bytes of the ICMP error that has ended it, or Winsock's number of why there are none.
     icmp_error: fn(&TcpStream) -> Result<Vec<u8>, i32>,
+}
+
+/// How an attempt to connect has ended. A socket tells an error once only.
+#[derive(Debug)]
+enum End {
+    NotYet,
+    Connected,
+    Failed(io::Error),
 }
 
 impl System {
@@ -57,42 +62,18 @@ impl System {
         fail_on_icmp_error: |socket| {
             set_option(socket.as_socket(), IPPROTO_TCP, TCP_FAIL_CONNECT_ON_ICMP_ERROR, 1)
         },
-        end: TcpStream::take_error,
+        end: |stream| {
+            Ok(match stream.take_error()? {
+                Some(error) => End::Failed(error),
+                None if stream.peer_addr().is_ok() => End::Connected,
+                None => End::NotYet,
+            })
+        },
         icmp_error: |stream| {
             option::<{ size_of::<ICMP_ERROR_INFO>() }>(stream.as_socket(), IPPROTO_TCP, TCP_ICMP_ERROR_INFO)
                 .map_err(|error| number(&error))
         },
     };
-}
-
-/// The connections that are being made, by both ends.
-#[derive(Default)]
-struct Attempts {
-    number: u64,
-    under_way: HashMap<Flow, Attempt>,
-}
-
-type Flow = (SocketAddr, SocketAddr);
-
-/// A connection being made, given up when this is dropped.
-struct Attempt {
-    number: u64,
-    task: JoinHandle<()>,
-}
-
-impl Attempt {
-    /// Gives it up. When this returns its socket is closed.
-    async fn end(mut self) {
-        self.task.abort();
-        // However it has ended.
-        let _ = (&mut self.task).await;
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 impl ConnectSink {
@@ -101,7 +82,16 @@ impl ConnectSink {
     }
 
     fn with(system: System, clock: Clock, inbox: Inbox) -> Self {
-        Self { clock, inbox, system, attempts: Arc::default() }
+        Self { clock, system, attempts: Attempts::new(system, clock, inbox) }
+    }
+
+    /// Lets an inbox be told when all is in it that connections have come to by then.
+    pub(super) fn catch_up(&self) -> impl FnMut(&Inbox) + Send + use<> {
+        let attempts = self.attempts.watcher();
+        move |inbox| {
+            attempts.look();
+            inbox.up_to_date();
+        }
     }
 }
 
@@ -113,67 +103,17 @@ impl Sink for ConnectSink {
             remedy: &"use another method",
         };
         let probe = Probe::of(datagram).ok_or(not_possible)?;
-        let flow = (probe.local, probe.remote);
-        let before = lock(&self.attempts).under_way.remove(&flow);
-        if let Some(attempt) = before {
-            // The next socket wants the port.
-            attempt.end().await;
-        }
+        // The next socket wants the port.
+        self.attempts.end(probe.flow()).await;
         let begun = connect(self.system, self.clock, &probe, to).await;
         let (stamp, stream) = begun.map_err(|error| rejected(&error, to.address, datagram.len()))?;
-        let waiting = Waiting {
-            system: self.system,
-            clock: self.clock,
-            inbox: self.inbox.clone(),
-            attempts: Arc::downgrade(&self.attempts),
-        };
-        // Its end is not to be noted before its beginning.
-        let mut attempts = lock(&self.attempts);
-        attempts.number += 1;
-        let number = attempts.number;
-        let task = tokio::spawn(waiting.wait(number, probe, stream));
-        attempts.under_way.insert(flow, Attempt { number, task });
+        self.attempts.begun(probe, stream);
         Ok(stamp)
     }
 }
 
-/// What waits for the end of an attempt needs.
-struct Waiting {
-    system: System,
-    clock: Clock,
-    inbox: Inbox,
-    attempts: Weak<Mutex<Attempts>>,
-}
-
-impl Waiting {
-    async fn wait(self, number: u64, probe: Probe, stream: TcpStream) {
-        let conclusion = conclusion(self.system, &stream, probe.remote.ip()).await;
-        let stamp = Stamp::user(self.clock.now());
-        // Before the answer lets the next probe ask for the port.
-        drop(stream);
-        if let Some(attempts) = self.attempts.upgrade() {
-            let mut attempts = lock(&attempts);
-            let flow = (probe.local, probe.remote);
-            if attempts.under_way.get(&flow).is_some_and(|attempt| attempt.number == number) {
-                attempts.under_way.remove(&flow);
-            }
-        }
-        match conclusion {
-            Conclusion::Answered(answer) => {
-                if let Some(datagram) = answers::packet(&probe.datagram, &answer) {
-                    let (direction, datagram) = (Direction::Received, datagram.into());
-                    self.inbox.put(Packet { direction, stamp, datagram });
-                }
-            }
-            Conclusion::Silent => {}
-            Conclusion::Failed(errno) => warn!(errno, remote = %probe.remote, "a connection failed"),
-        }
-    }
-}
-
-fn lock(attempts: &Mutex<Attempts>) -> MutexGuard<'_, Attempts> {
-    attempts.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// Both ends of a connection, ours first.
+type Flow = (SocketAddr, SocketAddr);
 
 /// A SYN that is to be made a connection.
 struct Probe {
@@ -184,6 +124,10 @@ struct Probe {
 }
 
 impl Probe {
+    fn flow(&self) -> Flow {
+        (self.local, self.remote)
+    }
+
     fn of(datagram: &[u8]) -> Option<Self> {
         let parsed = Datagram::parse(datagram)?;
         let segment = TcpSegment::parse(parsed.payload)?;
@@ -240,18 +184,6 @@ fn try_to_connect(
     Ok((stamp, TcpStream::from_std(socket.into())?))
 }
 
-/// Waits for the end of the attempt, and asks the socket, which outlives it, what it was.
-async fn conclusion(system: System, stream: &TcpStream, target: IpAddr) -> Conclusion {
-    let ended = match stream.writable().await {
-        Ok(()) => (system.end)(stream),
-        Err(error) => Err(error),
-    };
-    match ended {
-        Ok(error) => conclude(target, error.as_ref().map(number), || (system.icmp_error)(stream)),
-        Err(error) => Conclusion::Failed(number(&error)),
-    }
-}
-
 /// Winsock's.
 fn number(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or_default()
@@ -264,127 +196,11 @@ fn rejected(error: &io::Error, target: IpAddr, length: usize) -> TracerouteError
             family: Family::V4,
             remedy: &"it needs version 2004 of Windows 10, Windows Server 2022, or later: use another method",
         },
+        // Somebody else has taken it, which says nothing of the target.
+        _ if error.kind() == ErrorKind::AddrInUse => refused(Operation::ReservePort, error),
         _ => not_sent(error, target, length),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, TcpListener};
-
-    use traceroute_core::Source;
-    use traceroute_wire::{IcmpErrorKind, IcmpMessage};
-
-    use super::super::testing::{self, loopback, loopback_header, told};
-    use super::*;
-
-    /// Without what Wine does not know, and loopback does not need.
-    const WITHOUT_THE_OPTION: System = System {
-        fail_on_icmp_error: |_| Ok(()),
-        end: TcpStream::take_error,
-        icmp_error: |_| panic!("no attempt ends with an ICMP error"),
-    };
-
-    /// As after a time exceeded of 203.0.113.3, whose `ICMP_ERROR_INFO` this is.
-    const EXPIRED: System = System {
-        fail_on_icmp_error: |_| Ok(()),
-        end: |_| Ok(Some(io::Error::from_raw_os_error(10_065))),
-        icmp_error: |_| {
-            let mut information = vec![0; 36];
-            information[0] = 2;
-            information[4..8].copy_from_slice(&[203, 0, 113, 3]);
-            (information[28], information[32]) = (1, 11);
-            Ok(information)
-        },
-    };
-
-    /// The SYN of a run, from a port that is free.
-    fn syn(local: u16, remote: u16, sequence: u32) -> Vec<u8> {
-        testing::syn(&loopback_header(protocol::TCP), local, remote, sequence)
-    }
-
-    fn free_port() -> u16 {
-        TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it is bound").port()
-    }
-
-    /// The flags and the acknowledgement of the next answer.
-    async fn next(source: &mut impl Source) -> (TcpFlags, u32) {
-        let captured = told(source).await.expect("a packet");
-        let datagram = Datagram::parse(captured.datagram).expect("a datagram");
-        let segment = TcpSegment::parse(datagram.payload).expect("a segment");
-        (segment.flags, segment.acknowledgement)
-    }
-
-    #[tokio::test]
-    async fn an_open_port_and_a_closed_one_answer_the_probe_that_asked() {
-        let inbox = Inbox::new();
-        let mut source = inbox.source(Inbox::up_to_date);
-        let sink = ConnectSink::with(WITHOUT_THE_OPTION, Clock::since(Instant::now()), inbox);
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let open = listener.local_addr().expect("it is bound").port();
-        sink.send(&syn(free_port(), open, 40), loopback()).await.expect("sent");
-        assert_eq!(next(&mut source).await, (TcpFlags::SYN | TcpFlags::ACK, 41));
-        sink.send(&syn(free_port(), free_port(), 50), loopback()).await.expect("sent");
-        assert_eq!(next(&mut source).await, (TcpFlags::RST | TcpFlags::ACK, 51));
-    }
-
-    #[tokio::test]
-    async fn the_next_probe_of_a_run_has_its_port() {
-        let inbox = Inbox::new();
-        let mut source = inbox.source(Inbox::up_to_date);
-        let sink = ConnectSink::with(WITHOUT_THE_OPTION, Clock::since(Instant::now()), inbox);
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let (local, open) = (free_port(), listener.local_addr().expect("it is bound").port());
-        for sequence in 60..63 {
-            sink.send(&syn(local, open, sequence), loopback()).await.expect("the port is free again");
-            assert_eq!(next(&mut source).await, (TcpFlags::SYN | TcpFlags::ACK, sequence + 1));
-        }
-    }
-
-    #[tokio::test]
-    async fn the_router_that_ended_an_attempt_is_a_hop_of_its_probe() {
-        let inbox = Inbox::new();
-        let mut source = inbox.source(Inbox::up_to_date);
-        let sink = ConnectSink::with(EXPIRED, Clock::since(Instant::now()), inbox);
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let open = listener.local_addr().expect("it is bound").port();
-        let probe = syn(free_port(), open, 80);
-        sink.send(&probe, loopback()).await.expect("sent");
-        let captured = told(&mut source).await.expect("a packet");
-        let datagram = Datagram::parse(captured.datagram).expect("a datagram");
-        assert_eq!(datagram.source(), IpAddr::from([203, 0, 113, 3]));
-        let Some(IcmpMessage::Error(error)) = IcmpMessage::parse(&datagram) else { panic!("no error") };
-        assert_eq!(error.kind, IcmpErrorKind::TimeExceeded);
-        let sent = Datagram::parse(&probe).expect("the probe");
-        assert!(captured.datagram.ends_with(sent.payload), "it quotes the probe");
-    }
-
-    /// An attempt that nobody answers is under way when the next one wants its port.
-    #[tokio::test]
-    async fn the_probe_behind_a_silent_one_has_its_port() {
-        let inbox = Inbox::new();
-        let mut source = inbox.source(Inbox::up_to_date);
-        let clock = Clock::since(Instant::now());
-        let sink = ConnectSink::with(WITHOUT_THE_OPTION, clock, inbox.clone());
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let (local, open) = (free_port(), listener.local_addr().expect("it is bound").port());
-        let datagram = syn(local, open, 70);
-        let probe = Probe::of(&datagram).expect("a SYN");
-        let flow = (probe.local, probe.remote);
-        let (_, stream) = connect(sink.system, clock, &probe, loopback()).await.expect("begun");
-        let silent = tokio::spawn(async move {
-            std::future::pending::<()>().await;
-            drop(stream);
-        });
-        lock(&sink.attempts).under_way.insert(flow, Attempt { number: 0, task: silent });
-        sink.send(&syn(local, open, 71), loopback()).await.expect("the port is free again");
-        assert_eq!(next(&mut source).await, (TcpFlags::SYN | TcpFlags::ACK, 72));
-    }
-
-    #[test]
-    fn a_system_that_is_too_old_is_told_so() {
-        let old = io::Error::from_raw_os_error(WSAENOPROTOOPT);
-        let error = rejected(&old, Ipv4Addr::LOCALHOST.into(), 40).to_string();
-        assert!(error.contains("syn_socket") && error.contains("version 2004"), "{error}");
-    }
-}
+mod tests;

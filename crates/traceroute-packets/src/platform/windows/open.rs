@@ -4,7 +4,7 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use tokio::task::{spawn_blocking, yield_now};
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use traceroute_core::{Operation, Sink, TracerouteError};
 use tracing::debug;
@@ -110,14 +110,7 @@ async fn by_driver(common: Common) -> Result<Network, TracerouteError> {
 
 fn by_connections(common: Common) -> Network {
     let sink = ConnectSink::new(common.clock, common.inbox.clone());
-    let catch_up = |inbox: &Inbox| {
-        let inbox = inbox.clone();
-        // Attempts that have ended are tasks that were woken before this one, and as a rule have their turn before it.
-        tokio::spawn(async move {
-            yield_now().await;
-            inbox.up_to_date();
-        });
-    };
+    let catch_up = sink.catch_up();
     common.network(Backend::Connections, sink, free_ports(), catch_up)
 }
 
