@@ -63,15 +63,21 @@ pub(super) fn descriptor_limit() -> u64 {
     limits().map_or(0, |limits| limits.rlim_cur)
 }
 
-/// Lets this process open as many descriptors as it may allow itself.
-pub(super) fn raise_descriptor_limit() {
+/// Lets this process open as many descriptors as it may allow itself, of which the kernel gives it `most`.
+pub(super) fn raise_descriptor_limit(most: u64) {
     if let Some(mut limits) = limits()
-        && limits.rlim_cur < limits.rlim_max
+        && let Some(raised) = raised(limits.rlim_cur, limits.rlim_max, most)
     {
-        limits.rlim_cur = limits.rlim_max;
+        limits.rlim_cur = raised;
         // SAFETY: the pointer is to a live rlimit. Where it fails the old limit stays.
         unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) };
     }
+}
+
+/// The limit to ask for, if that is more than there is. macOS refuses one that is more than it gives, infinity too (setrlimit(2),
+/// "COMPATIBILITY").
+fn raised(current: u64, allowed: u64, most: u64) -> Option<u64> {
+    Some(allowed.min(most)).filter(|wanted| *wanted > current)
 }
 
 fn limits() -> Option<libc::rlimit> {
@@ -87,4 +93,17 @@ pub(super) fn check(result: libc::c_int) -> io::Result<()> {
 
 pub(super) fn socklen<T>() -> libc::socklen_t {
     libc::socklen_t::try_from(size_of::<T>()).unwrap_or(libc::socklen_t::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_asked_for_than_the_kernel_gives() {
+        assert_eq!(raised(256, libc::RLIM_INFINITY, 10_240), Some(10_240));
+        assert_eq!(raised(1024, 524_288, u64::MAX), Some(524_288));
+        assert_eq!(raised(4096, 4096, u64::MAX), None);
+        assert_eq!(raised(20_000, libc::RLIM_INFINITY, 10_240), None);
+    }
 }

@@ -20,13 +20,17 @@ use crate::platform::unix::raise_descriptor_limit;
 /// What there is.
 pub(crate) const OFFERED: [Access; 1] = [Access::Usual];
 
+/// The descriptors that any version gives a process (sys/syslimits.h).
+const OPEN_MAX: u64 = 10_240;
+
 /// Opens the sinks, and a capture that begins with the first route.
 pub(crate) async fn open(options: NetworkOptions) -> Result<Network, TracerouteError> {
     if options.access != Access::Usual {
         return Err(TracerouteError::Unsupported { operation: Operation::Capture });
     }
     let Prepared = prepare(options.namespace.as_deref())?;
-    raise_descriptor_limit();
+    let most = sys::sysctl(c"kern.maxfilesperproc").and_then(|most| u64::try_from(most).ok());
+    raise_descriptor_limit(most.unwrap_or(OPEN_MAX));
     let clock = Clock::since(Instant::now());
     let mut entropy = options.entropy.unwrap_or_else(|| Box::new(blocks::random_bits));
     let blocks = options.blocks.unwrap_or_else(|| {

@@ -36,7 +36,7 @@ pub(crate) async fn open(options: NetworkOptions) -> Result<Network, TracerouteE
     if options.access != Access::Usual {
         return Err(TracerouteError::Unsupported { operation: Operation::Capture });
     }
-    raise_descriptor_limit();
+    raise_descriptor_limit(u64::MAX);
     let clock = Clock::since(Instant::now());
     let namespace = Namespace::enter(options.namespace.as_deref())?;
     let mut entropy = options.entropy.unwrap_or_else(|| Box::new(blocks::random_bits));

@@ -20,10 +20,6 @@ use crate::inbox::{Inbox, Packet};
 use crate::platform::errors::{not_sent, refused};
 use crate::platform::sockets::zone;
 
-/// How long the system listens for the answer to a request, in milliseconds. Runs decide for themselves how long they do, and hardly
-/// longer; the system keeps what it listens for in memory.
-const PATIENCE: u32 = 60_000;
-
 /// Sends echo requests and puts their answers into an inbox.
 pub(super) struct EchoSink {
     clock: Clock,
@@ -70,9 +66,7 @@ impl Sink for EchoSink {
             to: to.address,
             zone: zone(to),
             ttl: parsed.header.ttl,
-            traffic_class: parsed.header.traffic_class,
             data: echo.payload.to_vec(),
-            patience: PATIENCE,
             clock,
             begun,
             done: Box::new(move |reply| {
@@ -82,7 +76,7 @@ impl Sink for EchoSink {
                 }
             }),
         };
-        self.thread.send(request).map_err(|error| refused(Operation::SendProbe, &error))?;
+        self.thread.send(request).map_err(|error| refused(Operation::Capture, &error))?;
         // The thread drops no request.
         let begun = begins.await.map_err(|_| TracerouteError::CaptureEnded)?;
         begun.map_err(|errno| match errno {

@@ -70,9 +70,16 @@ impl RawSink {
     /// Reads from a socket that has sent something, if none is read from yet: all are given the same packets.
     fn begin(&self, socket: &Arc<Socket>) -> Result<(), TracerouteError> {
         let mut sockets = self.lock();
-        if sockets.reading.is_none() {
-            let began = self.reader.read_from(Opened::Socket(Arc::clone(socket)), READS, Role::All);
-            sockets.reading = Some(began.map_err(|error| refused(Operation::Capture, &error))?);
+        if sockets.reading.is_some() {
+            return Ok(());
+        }
+        match self.reader.read_from(Opened::Socket(Arc::clone(socket)), READS, Role::All) {
+            Ok(reading) => sockets.reading = Some(reading),
+            Err(error) => {
+                // It is the port's already, and cannot be again: the next probe opens another.
+                sockets.by_interface.retain(|_, other| !Arc::ptr_eq(other, socket));
+                return Err(refused(Operation::Capture, &error));
+            }
         }
         Ok(())
     }

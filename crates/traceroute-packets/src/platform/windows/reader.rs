@@ -22,7 +22,7 @@ pub(super) trait Handler: Send + 'static {
     fn packet(&mut self, role: Role, bytes: &[u8]);
     /// A packet was lost.
     fn lost(&mut self);
-    /// Every packet has been handled that had come when [`Asker::ask`] was called.
+    /// Every packet has been handled that had come when [`Asker::ask`] was called, or very many of them.
     fn up_to_date(&mut self);
     /// There will be no more packets.
     fn ended(&mut self);
@@ -68,7 +68,6 @@ struct Inputs {
 struct Input {
     key: usize,
     role: Role,
-    opened: Opened,
     /// How many reads are to be under way.
     wanted: usize,
     state: Mutex<State>,
@@ -83,9 +82,10 @@ pub(super) enum Opened {
     Socket(Arc<Socket>),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    closing: bool,
+    /// Until nothing more is read from it.
+    opened: Option<Opened>,
     /// Reads under way.
     reads: usize,
     /// How many reads in a row have failed.
@@ -126,14 +126,15 @@ impl Reader {
         let key = inputs.next;
         shared.port.associate(opened.file(), key)?;
         inputs.next += 1;
-        let input = Arc::new(Input { key, role, opened, wanted: reads, state: Mutex::default() });
+        let state = Mutex::new(State { opened: Some(opened), reads: 0, failures: 0 });
+        let input = Arc::new(Input { key, role, wanted: reads, state });
         inputs.live.insert(key, Arc::clone(&input));
         drop(inputs);
         // From here on dropping it ends what has begun.
         let reading = Reading { shared, input };
         let mut state = reading.input.lock();
         for _ in 0..reads {
-            reading.input.begin(&mut state, Read::new())?;
+            state.begin(Read::new())?;
         }
         drop(state);
         Ok(reading)
@@ -186,36 +187,39 @@ impl Shared {
     }
 }
 
+impl State {
+    fn begin(&mut self, read: Box<Read>) -> io::Result<()> {
+        match &self.opened {
+            Some(Opened::Device(device)) => read.from_file(device.as_handle())?,
+            Some(Opened::Socket(socket)) => read.from_socket(socket.as_socket())?,
+            None => return Err(io::ErrorKind::BrokenPipe.into()),
+        }
+        self.reads += 1;
+        Ok(())
+    }
+}
+
 impl Input {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self, state: &mut State, read: Box<Read>) -> io::Result<()> {
-        if state.closing {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        match &self.opened {
-            Opened::Device(device) => read.from_file(device.as_handle())?,
-            Opened::Socket(socket) => read.from_socket(socket.as_socket())?,
-        }
-        state.reads += 1;
-        Ok(())
-    }
-
     /// Begins as many reads as are to be under way, those too that could not begin before. If none can, none are.
     fn begin_wanted(&self, state: &mut State, read: Box<Read>) {
         let mut read = Some(read);
-        while state.reads < self.wanted && self.begin(state, read.take().unwrap_or_else(Read::new)).is_ok() {}
+        while state.reads < self.wanted && state.begin(read.take().unwrap_or_else(Read::new)).is_ok() {}
     }
 
     /// Lets no more reads begin, and those under way end; how many these are.
     fn close(&self) -> usize {
         let mut state = self.lock();
-        state.closing = true;
-        // Where that fails they end with the handle.
-        let _ = cancel(self.opened.file());
-        state.reads
+        let (opened, reads) = (state.opened.take(), state.reads);
+        drop(state);
+        if let Some(opened) = opened {
+            // What that does not end ends with the handle, which is closed behind it.
+            let _ = cancel(opened.file());
+        }
+        reads
     }
 }
 
@@ -292,7 +296,8 @@ fn handle(
     }
     let mut state = input.lock();
     state.reads -= 1;
-    if !state.closing {
+    let is_open = state.opened.is_some();
+    if is_open {
         let failed =
             error.is_some_and(|error| ![ERROR_MORE_DATA, ERROR_INSUFFICIENT_BUFFER].contains(&error));
         state.failures = if failed { state.failures + 1 } else { 0 };
@@ -307,7 +312,7 @@ fn handle(
     if state.reads == 0 {
         shared.lock().live.remove(&key);
     }
-    if input.role == Role::All && !state.closing { Next::End } else { Next::More }
+    if input.role == Role::All && is_open { Next::End } else { Next::More }
 }
 
 /// Lets the reads under way end, whose buffers the system may write to until then.

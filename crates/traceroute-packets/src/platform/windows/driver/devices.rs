@@ -33,7 +33,7 @@ impl Devices for Ddnpm {
 
     fn add_filter(&self, handle: BorrowedHandle<'_>, filter: &FilterBytes) -> io::Result<()> {
         let mut number = [0; size_of::<i64>()];
-        device::control(handle, SET_DATA_FILTER, filter, &mut number).map(drop)
+        device::control(handle, SET_DATA_FILTER, filter, &mut number)
     }
 
     fn write(&self, handle: BorrowedHandle<'_>, packet: &[u8]) -> io::Result<()> {

@@ -78,9 +78,9 @@ impl Host for DriverHost {
         port: u16,
     ) -> Result<Option<Box<dyn Connector>>, TracerouteError> {
         let connector = self.sockets.open_connector(source, to, port)?;
-        let release = self.release_on_drop(source, port);
-        Ok(connector
-            .map(|connector| -> Box<dyn Connector> { Box::new(DriverConnector { release, connector }) }))
+        Ok(connector.map(|connector| -> Box<dyn Connector> {
+            Box::new(DriverConnector { release: self.release_on_drop(source, port), connector })
+        }))
     }
 }
 

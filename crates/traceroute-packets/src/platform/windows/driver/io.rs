@@ -19,7 +19,6 @@ use super::unavailable::Unavailable;
 use super::{packets, service};
 use crate::clock::Clock;
 use crate::inbox::{Inbox, Packet};
-use crate::platform::errors::not_sent;
 
 /// How many reads are under way for the ICMP of the whole host, and for the segments of one flow: what may come before the thread
 /// that reads is given a core.
@@ -197,13 +196,13 @@ impl DriverSink {
 }
 
 impl Sink for DriverSink {
-    async fn send(&self, datagram: &[u8], to: Destination) -> Result<Stamp, TracerouteError> {
+    async fn send(&self, datagram: &[u8], _: Destination) -> Result<Stamp, TracerouteError> {
         if let Some(flow) = tcp_flow(datagram) {
             self.driver.admit(flow).await?;
         }
         let stamp = Stamp::user(self.clock.now());
         let written = self.driver.devices.write(self.device.as_handle(), datagram);
-        written.map_err(|error| not_sent(&error, to.address, datagram.len()))?;
+        written.map_err(|error| Unavailable::Sending(error.into()))?;
         Ok(stamp)
     }
 }

@@ -13,6 +13,7 @@ pub(super) enum Unavailable {
     Opening(Number),
     Filtering(Number),
     Reading(Number),
+    Sending(Number),
 }
 
 /// The number of an error.
@@ -36,6 +37,7 @@ impl From<Unavailable> for TracerouteError {
             Unavailable::Opening(errno) => ("opening it", errno),
             Unavailable::Filtering(errno) => ("asking it for packets", errno),
             Unavailable::Reading(errno) => ("reading from it", errno),
+            Unavailable::Sending(errno) => ("giving it a packet to send", errno),
         };
         let filtering = matches!(unavailable, Unavailable::Filtering(_));
         Self::DriverUnavailable { step, errno, remedy: remedy(filtering, errno) }
@@ -72,6 +74,7 @@ mod tests {
             (Unavailable::Filtering(Number(87)), ["asking it for packets", "too old"]),
             (Unavailable::Filtering(Number(5)), ["asking it for packets", "Administrator"]),
             (Unavailable::Reading(Number(1450)), ["reading from it", "sc.exe query"]),
+            (Unavailable::Sending(Number(433)), ["giving it a packet to send", "sc.exe query"]),
         ] {
             let said = TracerouteError::from(unavailable).to_string();
             assert!(words.iter().all(|word| said.contains(word)), "{said}");

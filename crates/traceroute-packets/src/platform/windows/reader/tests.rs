@@ -162,7 +162,9 @@ async fn what_is_not_read_any_more_leaves_the_others_alone() {
     let first = reader.read_from(Opened::Device(first), 8, Role::All).expect("reads begin");
     let _second = reader.read_from(Opened::Device(second), 8, Role::All).expect("reads begin");
     await_live(&reader.0, 2);
+    let input = Arc::clone(&first.input);
     drop(first);
+    assert!(input.lock().opened.is_none(), "its handle does not wait for its reads");
     await_live(&reader.0, 1);
     server.write_all(b"still there").await.expect("it is read");
     assert_eq!(next(&heard), Heard::Packet(b"still there".to_vec()));

@@ -6,7 +6,7 @@ use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHand
 use std::{mem, ptr};
 
 use windows_sys::Win32::Foundation::{
-    ERROR_IO_PENDING, GENERIC_READ, GENERIC_WRITE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0,
+    ERROR_IO_PENDING, ERROR_WRITE_FAULT, GENERIC_READ, GENERIC_WRITE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAG_OVERLAPPED, FILE_SHARE_READ, FILE_SHARE_WRITE, OPEN_EXISTING, WriteFile,
@@ -51,8 +51,7 @@ pub(in super::super) fn open(path: &str, operation: Operation) -> io::Result<Own
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 
-/// Does a control operation and waits for its end, on a handle whose reads end at a completion port; returns how many bytes of
-/// `output` it has filled.
+/// Does a control operation and waits for its end, on a handle whose reads end at a completion port.
 ///
 /// Such a handle needs an OVERLAPPED with an event (`DeviceIoControl`). The lowest bit of the event keeps the end of this operation
 /// away from the port (`GetQueuedCompletionStatus`), where it would be taken for a read.
@@ -61,7 +60,7 @@ pub(in super::super) fn control(
     code: u32,
     input: &[u8],
     output: &mut [u8],
-) -> io::Result<usize> {
+) -> io::Result<()> {
     // SAFETY: all pointers may be null; the event is set by hand and not set yet.
     let event = unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) };
     if event.is_null() {
@@ -114,7 +113,7 @@ pub(in super::super) fn control(
         other => other?,
     }
     output.copy_from_slice(written);
-    Ok(*returned as usize)
+    Ok(())
 }
 
 /// How long a control operation may take, and to be cancelled, in milliseconds.
@@ -128,12 +127,17 @@ struct Controlled {
     output: Vec<u8>,
 }
 
-/// Writes bytes at once to a device that was opened for synchronous operation.
+/// Writes bytes, all of them at once, to a device that was opened for synchronous operation.
 pub(in super::super) fn write(device: BorrowedHandle<'_>, bytes: &[u8]) -> io::Result<()> {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     let mut written = 0;
     // SAFETY: the bytes live through the call, which returns when it is done with them.
     check(unsafe {
         WriteFile(device.as_raw_handle(), bytes.as_ptr(), length, &raw mut written, ptr::null_mut())
-    })
+    })?;
+    if written == length {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(ERROR_WRITE_FAULT.cast_signed()))
+    }
 }

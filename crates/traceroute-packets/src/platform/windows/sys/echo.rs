@@ -14,7 +14,7 @@ use std::thread;
 
 use tokio::sync::oneshot;
 use traceroute_core::Stamp;
-use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, HANDLE, INVALID_HANDLE_VALUE};
+use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, HANDLE, INVALID_HANDLE_VALUE, SetLastError};
 use windows_sys::Win32::NetworkManagement::IpHelper::{
     ICMP_ECHO_REPLY, ICMPV6_ECHO_REPLY_LH, IP_OPTION_INFORMATION, Icmp6CreateFile, Icmp6ParseReplies,
     Icmp6SendEcho2, IcmpCloseHandle, IcmpCreateFile, IcmpParseReplies, IcmpSendEcho2Ex,
@@ -28,6 +28,10 @@ use windows_sys::Win32::System::Threading::{INFINITE, QueueUserAPC, SleepEx};
 use super::number;
 use crate::clock::Clock;
 
+/// How long the system listens for the answer to a request, in milliseconds. Runs decide for themselves how long they do, and hardly
+/// longer; the system keeps what it listens for in memory.
+const PATIENCE: u32 = 60_000;
+
 /// An echo request to send.
 pub(in super::super) struct Request {
     pub(in super::super) from: IpAddr,
@@ -36,11 +40,7 @@ pub(in super::super) struct Request {
     /// The zone of a link-local IPv6 address.
     pub(in super::super) zone: u32,
     pub(in super::super) ttl: u8,
-    /// Type of service or traffic class.
-    pub(in super::super) traffic_class: u8,
     pub(in super::super) data: Vec<u8>,
-    /// How long the system listens for an answer, in milliseconds.
-    pub(in super::super) patience: u32,
     pub(in super::super) clock: Clock,
     /// Is told when it was sent, or by the system's number why it was not.
     pub(in super::super) begun: oneshot::Sender<Result<Stamp, u32>>,
@@ -109,21 +109,26 @@ impl Drop for EchoThread {
     }
 }
 
-/// A handle of the echo functions; all requests of the thread share the one of their family.
-struct Icmp(HANDLE);
-
-impl Drop for Icmp {
-    fn drop(&mut self) {
-        // SAFETY: the handle is open, and this is its only owner.
-        unsafe { IcmpCloseHandle(self.0) };
-    }
-}
-
 #[derive(Default)]
 struct Thread {
-    v4: OnceCell<Icmp>,
-    v6: OnceCell<Icmp>,
+    /// The handles of the echo functions; all requests share the one of their family.
+    v4: OnceCell<HANDLE>,
+    v6: OnceCell<HANDLE>,
+    /// How many requests are under way.
+    pending: Cell<usize>,
     stopped: Cell<bool>,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // Closing waits for all requests under way, which can take a minute: those handles are the process's, to its end.
+        if self.pending.get() == 0 {
+            for handle in [&self.v4, &self.v6].into_iter().filter_map(OnceCell::get) {
+                // SAFETY: the handle is open, and nobody uses it any more.
+                unsafe { IcmpCloseHandle(*handle) };
+            }
+        }
+    }
 }
 
 thread_local! {
@@ -165,15 +170,10 @@ impl Pending {
 
 /// Sends a request, in the thread.
 fn submit(thread: &Thread, request: Request) {
-    let Request { from, to, zone, ttl, traffic_class, data, patience, clock, begun, done } = request;
+    let Request { from, to, zone, ttl, data, clock, begun, done } = request;
     // In IPv4 larger ones than the interface takes are refused, as those of other ways are; in IPv6 there is no such flag.
     let flags = if to.is_ipv4() { DONT_FRAGMENT } else { 0 };
-    let options = IP_OPTION_INFORMATION {
-        Ttl: ttl,
-        Tos: traffic_class,
-        Flags: flags,
-        ..IP_OPTION_INFORMATION::default()
-    };
+    let options = IP_OPTION_INFORMATION { Ttl: ttl, Flags: flags, ..IP_OPTION_INFORMATION::default() };
     // One reply with the data of the request, or of an ICMP error, and what the documentation of `IcmpSendEcho2` adds.
     let room = size_of::<ICMPV6_ECHO_REPLY_LH>() + data.len() + 8 + size_of::<IO_STATUS_BLOCK>() + 128;
     let replies = vec![0_u64; room.div_ceil(size_of::<u64>())];
@@ -181,12 +181,13 @@ fn submit(thread: &Thread, request: Request) {
     let sent = match (from, to) {
         // SAFETY: the function takes nothing.
         (IpAddr::V4(from), IpAddr::V4(to)) => opened(&thread.v4, || unsafe { IcmpCreateFile() })
-            .and_then(|icmp| stamped(clock, || send_v4(icmp, pending, from, to, patience))),
+            .and_then(|icmp| stamped(clock, || send_v4(icmp, pending, from, to))),
         // SAFETY: the function takes nothing.
         (IpAddr::V6(from), IpAddr::V6(to)) => opened(&thread.v6, || unsafe { Icmp6CreateFile() })
-            .and_then(|icmp| stamped(clock, || send_v6(icmp, pending, from, to, zone, patience))),
+            .and_then(|icmp| stamped(clock, || send_v6(icmp, pending, from, to, zone))),
         _ => Err(WSAEAFNOSUPPORT.cast_unsigned()),
     };
+    thread.pending.update(|pending| pending + usize::from(sent.is_ok()));
     // A run that has ended meanwhile does not want to know.
     begun.send(sent).unwrap_or_default();
 }
@@ -201,24 +202,18 @@ fn stamped(clock: Clock, begin: impl FnOnce() -> Result<(), u32>) -> Result<Stam
 const DONT_FRAGMENT: u8 = 2;
 
 /// The handle of a family, opened when it is first asked for.
-fn opened(family: &OnceCell<Icmp>, open: impl FnOnce() -> HANDLE) -> Result<HANDLE, u32> {
+fn opened(family: &OnceCell<HANDLE>, open: impl FnOnce() -> HANDLE) -> Result<HANDLE, u32> {
     if let Some(icmp) = family.get() {
-        return Ok(icmp.0);
+        return Ok(*icmp);
     }
     let handle = open();
     if handle == INVALID_HANDLE_VALUE {
         return Err(number(&io::Error::last_os_error()));
     }
-    Ok(family.get_or_init(|| Icmp(handle)).0)
+    Ok(*family.get_or_init(|| handle))
 }
 
-fn send_v4(
-    icmp: HANDLE,
-    pending: Box<Pending>,
-    from: Ipv4Addr,
-    to: Ipv4Addr,
-    patience: u32,
-) -> Result<(), u32> {
+fn send_v4(icmp: HANDLE, pending: Box<Pending>, from: Ipv4Addr, to: Ipv4Addr) -> Result<(), u32> {
     let [from, to] = [from, to].map(|address| u32::from_ne_bytes(address.octets()));
     begin(pending, |given| {
         // SAFETY: what is given is as the function wants it (see `Given`).
@@ -235,20 +230,13 @@ fn send_v4(
                 given.options,
                 given.replies,
                 given.room,
-                patience,
+                PATIENCE,
             )
         }
     })
 }
 
-fn send_v6(
-    icmp: HANDLE,
-    pending: Box<Pending>,
-    from: Ipv6Addr,
-    to: Ipv6Addr,
-    zone: u32,
-    patience: u32,
-) -> Result<(), u32> {
+fn send_v6(icmp: HANDLE, pending: Box<Pending>, from: Ipv6Addr, to: Ipv6Addr, zone: u32) -> Result<(), u32> {
     let [from, to] = [from, to].map(|address| SOCKADDR_IN6 {
         sin6_family: AF_INET6,
         sin6_port: 0,
@@ -271,7 +259,7 @@ fn send_v6(
                 given.options,
                 given.replies,
                 given.room,
-                patience,
+                PATIENCE,
             )
         }
     })
@@ -298,6 +286,8 @@ fn begin(pending: Box<Pending>, call: impl FnOnce(&Given) -> u32) -> Result<(), 
     let pending = Box::into_raw(pending);
     // SAFETY: `pending` is a live box that nobody else refers to before the call.
     let Pending { data, options, replies, .. } = unsafe { &mut *pending };
+    // SAFETY: the call takes a number. What an earlier call has left there would be taken for a refusal.
+    unsafe { SetLastError(0) };
     let sent = call(&Given {
         context: pending.cast_const().cast(),
         data: data.as_ptr().cast(),
@@ -317,6 +307,7 @@ fn begin(pending: Box<Pending>, call: impl FnOnce(&Given) -> u32) -> Result<(), 
 
 /// Hears of the end of a request, in the thread.
 unsafe extern "system" fn answered(pending: *mut c_void, _: *mut IO_STATUS_BLOCK, _: u32) {
+    THREAD.with(|thread| thread.pending.update(|pending| pending.saturating_sub(1)));
     // SAFETY: the system gives back the box that it was given with the request, which has ended.
     let mut pending = unsafe { Box::from_raw(pending.cast::<Pending>()) };
     let room = pending.room();
