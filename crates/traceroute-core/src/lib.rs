@@ -47,8 +47,8 @@ pub use probe::{
     ReplyKind, Shape, TcpMethod, Ttl, padded,
 };
 pub use results::{
-    EndToEnd, Hop, Nat, RequestDestination, RequestSource, Results, RunDestination, RunResult, RunSource,
-    Spread, Traceroute, milliseconds,
+    EndToEnd, Hop, Mode, Nat, RequestDestination, RequestSource, Results, RunDestination, RunResult,
+    RunSource, Spread, Traceroute, milliseconds,
 };
 pub use run::{Distance, EndReason, HopAnswer, HopReport, Knowledge, PortState, Run, RunEvent, RunReport};
 pub use tcp_flow::{ProbeSegment, QuotedSegment, TcpFlow, TcpPacket};

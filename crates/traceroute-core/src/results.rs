@@ -107,6 +107,9 @@ pub struct RunResult {
     /// How the run probed after all, where that is not what was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<TcpMethod>,
+    /// How its packets were sent and seen, where that is not the usual way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
     /// Answers that came after the run had ended.
     #[serde(skip_serializing_if = "is_zero")]
     pub late: u32,
@@ -130,6 +133,7 @@ impl RunResult {
         destination: SocketAddr,
         report: RunReport,
         method: Option<TcpMethod>,
+        mode: Option<Mode>,
         capture_drops: u64,
     ) -> Self {
         Self {
@@ -145,6 +149,7 @@ impl RunResult {
             end_reason: report.end_reason,
             port_state: report.port_state,
             method,
+            mode,
             late: report.late,
             duplicates: report.duplicates,
             capture_drops,
@@ -157,6 +162,26 @@ impl RunResult {
     pub fn hop_count(&self) -> usize {
         let last = self.hops.iter().rfind(|hop| hop.reachable).or(self.hops.last());
         last.map_or(0, |hop| hop.ttl.get().into())
+    }
+}
+
+/// A way to send and see packets that is not the usual one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Mode {
+    /// By what the system does for everybody: it sends the probes and says who answered. The probes of a run are no one flow, so
+    /// that a load balancer may have sent each of them another way, and what answers quote is not seen.
+    Unprivileged,
+}
+
+impl Mode {
+    /// The word of the JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unprivileged => "unprivileged",
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use traceroute_core::{Family, Remedy, StampSource, TracerouteError};
+use traceroute_core::{Family, Mode, Remedy, StampSource, TracerouteError};
 
 /// A way to send probes and to see their answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -245,6 +245,15 @@ impl Backend {
             return Ok(());
         }
         Err(TracerouteError::NotCapable { technique, family: Family::of(target), remedy })
+    }
+
+    /// What results say of it; `None` for what is usual.
+    #[must_use]
+    pub const fn mode(self) -> Option<Mode> {
+        match self {
+            Self::EchoRequests => Some(Mode::Unprivileged),
+            _ => None,
+        }
     }
 
     /// Whether it may hear nothing of what it can do: Windows' firewall keeps ICMP errors from raw sockets unless a rule lets them

@@ -55,7 +55,7 @@ pub use trace::{Stopper, Trace};
 pub use tracer::{Limits, Refusal, TargetPolicy, Tracer, TracerBuilder, TracerStats};
 
 pub use traceroute_core::{
-    ConnectFailure, EndReason, EndToEnd, ErrorCode, Family, Hop, Interface, MplsLabel, Nat, Operation,
+    ConnectFailure, EndReason, EndToEnd, ErrorCode, Family, Hop, Interface, Mode, MplsLabel, Nat, Operation,
     PortState, Protocol, RequestDestination, RequestSource, Results, RunDestination, RunResult, RunSource,
     SackRefusal, Spread, TcpMethod, Traceroute, TracerouteError, Ttl, Unreachable, Wait,
 };

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use traceroute_core::{
-    Destination, EndReason, Hop, Knowledge, ProbeProtocol, Protocol, Run, RunEvent, RunReport, SackRefusal,
-    Schedule, Shape, TracerouteError, linger, settle, trace,
+    Destination, EndReason, Hop, Knowledge, Mode, ProbeProtocol, Protocol, Run, RunEvent, RunReport,
+    SackRefusal, Schedule, Shape, TracerouteError, linger, settle, trace,
 };
 use traceroute_icmp::IcmpProbes;
 use traceroute_packets::{
@@ -115,6 +115,7 @@ pub(crate) struct Finished {
     pub(crate) destination: SocketAddr,
     pub(crate) report: RunReport,
     pub(crate) drops: u64,
+    pub(crate) mode: Option<Mode>,
 }
 
 impl Finished {
@@ -288,6 +289,7 @@ fn conduct<'a>(
         destination: target(),
         report: run.report(),
         drops: losses.count(),
+        mode: network.backend().mode(),
     };
     Box::pin(async move {
         let traced = until(phase, Phase::Stopped, pin!(trace(&mut run, &mut driver))).await;

@@ -205,8 +205,8 @@ impl<'a> Tally<'a> {
 }
 
 fn result(finished: Finished, method: Option<TcpMethod>) -> RunResult {
-    let Finished { id, source, destination, report, drops } = finished;
-    RunResult::new(id, source, destination, report, method, drops)
+    let Finished { id, source, destination, report, drops, mode } = finished;
+    RunResult::new(id, source, destination, report, method, mode, drops)
 }
 
 /// Whether there were routers to be heard, and none was.

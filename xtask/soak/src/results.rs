@@ -311,6 +311,7 @@ mod tests {
             end_reason: EndReason::Destination,
             port_state: None,
             method: None,
+            mode: None,
             late: 0,
             duplicates: 0,
             capture_drops: 0,

@@ -2,14 +2,14 @@
 
 use std::io::{self, Write};
 
-use traceroute::{EndToEnd, Hop, Results, RunResult};
+use traceroute::{EndToEnd, Hop, Mode, Results, RunResult};
 
 use super::text::escaped;
 use super::words;
 
 /// What is the same in every row.
 const OF_REQUEST: [&str; 4] = ["test_run_id", "target", "protocol", "public_ip"];
-const OF_HOP: [&str; 20] = [
+const OF_HOP: [&str; 21] = [
     "run",
     "run_id",
     "source",
@@ -20,6 +20,7 @@ const OF_HOP: [&str; 20] = [
     "end_reason",
     "port_state",
     "method",
+    "mode",
     "ttl",
     "ip_address",
     "names",
@@ -84,6 +85,7 @@ fn of_hop(number: usize, run: &RunResult, hop: &Hop) -> [String; OF_HOP.len()] {
         words::end_reason(run.end_reason).into(),
         run.port_state.map_or("", words::port_state).into(),
         run.method.map(|method| method.to_string()).unwrap_or_default(),
+        run.mode.map_or("", Mode::as_str).into(),
         hop.ttl.to_string(),
         hop.ip_address.map(|address| address.to_string()).unwrap_or_default(),
         harmless(&hop.reverse_dns.join(" ")),

@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use traceroute::{
-    EndReason, EndToEnd, Hop, Interface, MplsLabel, Nat, PortState, Protocol, Request, RequestDestination,
-    RequestSource, Results, RunDestination, RunResult, RunSource, TcpMethod, TraceEvent, Traceroute, Ttl,
-    Unreachable,
+    EndReason, EndToEnd, Hop, Interface, Mode, MplsLabel, Nat, PortState, Protocol, Request,
+    RequestDestination, RequestSource, Results, RunDestination, RunResult, RunSource, TcpMethod, TraceEvent,
+    Traceroute, Ttl, Unreachable,
 };
 
 use super::layout::{lines, progress};
@@ -56,6 +56,7 @@ fn run(id: &str, hops: Vec<Hop>, end_reason: EndReason) -> RunResult {
         end_reason,
         port_state: None,
         method: None,
+        mode: None,
         late: 0,
         duplicates: 0,
         capture_drops: 0,
@@ -273,6 +274,10 @@ fn every_ending_is_said_in_words() {
                 ..run("a", reached(), EndReason::Destination)
             },
             "destination reached at hop 2, port open, by syn because sack did not work",
+        ),
+        (
+            RunResult { mode: Some(Mode::Unprivileged), ..run("a", reached(), EndReason::Destination) },
+            "destination reached at hop 2, unprivileged",
         ),
         (
             run("a", path(), EndReason::MaxTtl),
@@ -546,8 +551,8 @@ fn csv_has_a_row_for_each_run_and_hop() {
     let lines: Vec<&str> = text.split("\r\n").collect();
     assert_eq!(lines.len(), 1 + 3 * 4 + 1, "{text}");
     assert_eq!(lines.last(), Some(&""));
-    assert!(lines.iter().take(13).all(|line| line.split(',').count() == 31), "{text}");
-    let start = "-test,target.test,udp,203.0.113.7,1,a,192.0.2.200,40000,192.0.2.9,33434,true,destination,,";
+    assert!(lines.iter().take(13).all(|line| line.split(',').count() == 32), "{text}");
+    let start = "-test,target.test,udp,203.0.113.7,1,a,192.0.2.200,40000,192.0.2.9,33434,true,destination,,,";
     let end = "4,3,0.25,10,11,12,1.5";
     assert_eq!(lines[1], format!("{start},1,192.0.2.1,,0.512,,,,,,,{end}"));
     assert_eq!(lines[3], format!("{start},3,,,,,,,,,,{end}"));
@@ -559,5 +564,5 @@ fn csv_has_a_row_for_the_probes_where_there_are_no_runs() {
     super::csv::write(&results(Vec::new(), &[Some(1_000)]), &mut text).expect("memory does not fail");
     let text = String::from_utf8(text).expect("text");
     let rows: Vec<&str> = text.split("\r\n").skip(1).collect();
-    assert_eq!(rows, [format!("-test,192.0.2.9,udp,{}1,1,0,1,1,1,0", ",".repeat(21)).as_str(), ""]);
+    assert_eq!(rows, [format!("-test,192.0.2.9,udp,{}1,1,0,1,1,1,0", ",".repeat(22)).as_str(), ""]);
 }

@@ -94,6 +94,9 @@ pub(crate) fn ending(run: &RunResult) -> String {
     if let Some(method) = run.method {
         text.extend([", by ", method.as_str(), " because sack did not work"]);
     }
+    if let Some(mode) = run.mode {
+        text.extend([", ", mode.as_str()]);
+    }
     text
 }
 

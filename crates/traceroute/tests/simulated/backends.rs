@@ -1,6 +1,6 @@
 //! What becomes of requests where not everything is possible, as on Windows, in simulated networks under virtual time.
 
-use traceroute::{ErrorCode, Protocol, RequestBuilder, TcpMethod};
+use traceroute::{ErrorCode, Mode, Protocol, RequestBuilder, TcpMethod};
 use traceroute_packets::Backend;
 use traceroute_testnet::sim::{Router, TcpService, Topology};
 
@@ -51,6 +51,16 @@ async fn without_sack_a_run_that_would_rather_have_it_goes_by_syn() {
     assert_eq!(addresses(&results, 0), ["10.71.0.2", "10.71.1.2", "10.71.2.2"]);
     let runs = results.traceroute.runs.as_ref().expect("there are runs");
     assert_eq!(runs[0].method, Some(TcpMethod::Syn));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_without_privileges_says_so() {
+    for (backend, mode) in [(Backend::EchoRequests, Some(Mode::Unprivileged)), (Backend::RawSockets, None)] {
+        let lab = Lab::of(backend, Topology::chain(2)).await;
+        let (results, _) = lab.trace(one_run(2, Protocol::Icmp)).await;
+        let runs = results.traceroute.runs.as_ref().expect("there are runs");
+        assert_eq!(runs[0].mode, mode, "{backend:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
