@@ -16,7 +16,8 @@
 //!
 //! A run is over when nothing more can be learnt: the destination answered, and every lower TTL has answered or has
 //! been given its [`Wait`](crate::Wait). Without an answer that ends the path, the time-out counts from the last
-//! probe.
+//! probe. Where the destination has answered sisters, and told them its distance exactly, the run takes no longer: it
+//! spreads the probes beyond over that time, for the destination may send so many ICMP errors a second only.
 
 mod ending;
 mod path;
@@ -331,13 +332,32 @@ impl Run {
             Some(distance) if ttl <= distance.ttl => None,
             Some(distance) => {
                 let waited = self.path.sent_at(distance.ttl)? + self.patience();
-                Some(waited.max(last_sent + every))
+                Some(waited.max(last_sent + self.interval_beyond(distance, ttl, last_sent, every)?))
             }
             None => {
                 let farthest = self.farthest().max(self.schedule.first_ttl.get() - 1);
                 if ttl.get() <= farthest.saturating_add(ahead) { None } else { Some(last_sent + every) }
             }
         }
+    }
+
+    /// The time from one probe beyond `destination` to that with `ttl`. One that has answered sisters and not this run may send so
+    /// many ICMP errors a second only: the probes are spread over the time that the run would take anyway.
+    fn interval_beyond(
+        &self,
+        destination: Distance,
+        ttl: Ttl,
+        last_sent: Timestamp,
+        every: Duration,
+    ) -> Option<Duration> {
+        if !destination.exact {
+            return Some(every);
+        }
+        let beyond = |from: Ttl| u32::from(self.schedule.max_ttl.get().saturating_sub(from.get()));
+        let usual_end =
+            self.path.sent_at(destination.ttl)? + every * beyond(destination.ttl) + self.schedule.timeout;
+        let spare = usual_end.saturating_since(last_sent).saturating_sub(self.patience());
+        Some(every.max(spare / (beyond(ttl) + 1)))
     }
 
     /// The time at which the run is over if nothing more happens, where that can be told yet.
@@ -354,7 +374,11 @@ impl Run {
             return None;
         }
         match self.path.latest_unanswered(self.schedule.max_ttl) {
-            Some(_) => self.last_sent.map(|sent| sent + self.schedule.timeout),
+            Some(_) => {
+                let unhurried = self.destination_ahead().is_some_and(|distance| distance.exact);
+                let wait = if unhurried { self.patience() } else { self.schedule.timeout };
+                self.last_sent.map(|sent| sent + wait)
+            }
             None => Some(Timestamp::ZERO),
         }
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use traceroute_core::{
-    EndReason, EndToEnd, RequestDestination, RequestSource, Results, RunReport, RunResult, TcpMethod,
-    Traceroute, TracerouteError,
+    EndReason, EndToEnd, Protocol, RequestDestination, RequestSource, Results, RunReport, RunResult,
+    TcpMethod, Traceroute, TracerouteError,
 };
 use tracing::{debug, warn};
 
@@ -158,6 +158,15 @@ impl<'a> Tally<'a> {
         self.events.send(|| TraceEvent::EndToEnd { probe, rtt });
     }
 
+    /// Whether the target has answered some runs or end-to-end probes, and others not.
+    fn some_were_answered(&self, runs: &[RunResult]) -> bool {
+        // Of a run that was stopped nobody knows whether it would have been answered.
+        let runs = runs.iter().filter(|run| run.end_reason != EndReason::Interrupted).map(|run| run.reached);
+        let mut answered = runs.chain(self.rtts.iter().map(Option::is_some));
+        let first = answered.next();
+        answered.any(|next| Some(next) != first)
+    }
+
     /// If no router was heard at all, `why_no_router` is a warning.
     pub(crate) fn results(
         self,
@@ -176,7 +185,9 @@ impl<'a> Tally<'a> {
         let no_router =
             why_no_router.filter(|_| heard_no_router(finished.iter().map(|(_, run)| &run.report)));
         let runs = finished.into_iter().map(|(index, finished)| result(finished, self.fell_back_to(index)));
-        let runs = runs.collect();
+        let runs: Vec<RunResult> = runs.collect();
+        let limited =
+            (request.protocol == Protocol::Udp && self.some_were_answered(&runs)).then(|| LIMITED.to_owned());
         let mut traceroute = Traceroute::new(runs);
         if request.skip_private_hops {
             // Hops have been counted.
@@ -191,7 +202,7 @@ impl<'a> Tally<'a> {
                 self.runs()
             )
         }));
-        let warnings = warnings.chain(no_router.map(str::to_owned));
+        let warnings = warnings.chain(no_router.map(str::to_owned)).chain(limited);
         Ok(Results {
             test_run_id: random_id(),
             protocol: request.protocol,
@@ -203,6 +214,11 @@ impl<'a> Tally<'a> {
         })
     }
 }
+
+/// What else may be why a target that answers does not answer all UDP probes (`net/ipv4/icmp.c` and `icmp_ratelimit` of Linux).
+const LIMITED: &str = "the target has answered some of the UDP probes only: this need not be loss, for hosts limit the ICMP errors \
+                       that they send, Linux to six at once and then one a second for each source; ICMP and TCP probes are not \
+                       limited so";
 
 fn result(finished: Finished, method: Option<TcpMethod>) -> RunResult {
     let Finished { id, source, destination, report, drops, mode } = finished;

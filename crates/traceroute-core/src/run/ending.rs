@@ -125,7 +125,8 @@ impl Path {
     }
 
     /// Where an answer that ends the path stands on it: at the distance that its quote shows, unless other answers
-    /// belie that; otherwise at the TTL of its probe.
+    /// belie that; otherwise at the TTL of its probe. Silence belies nothing: Linux sends six ICMP errors at once, and one a
+    /// second from then on.
     fn position(&self, probe: Ttl, response: &ProbeResponse) -> Ttl {
         let Some(distance) = quoted_distance(probe, response).filter(|ttl| *ttl < probe) else {
             return probe;
@@ -135,18 +136,8 @@ impl Path {
                 .as_ref()
                 .is_none_or(|answer| matches!(self.meaning(answer), Meaning::Barrier | Meaning::Destination))
         });
-        let believed = free && distance.get() > self.farthest() && self.silent_before(distance, probe) <= 2;
+        let believed = free && distance.get() > self.farthest();
         if believed { distance } else { probe }
-    }
-
-    /// How many probes from `distance` on were sent before `probe` and not answered. The sender of an answer to `probe`
-    /// would have got them too, were it at `distance`.
-    fn silent_before(&self, distance: Ttl, probe: Ttl) -> usize {
-        let sent = self.sent_at(probe);
-        let between = self.numbered().filter(|(ttl, _)| (distance..probe).contains(ttl));
-        between
-            .filter(|(_, slot)| slot.answer.is_none() && slot.sent().is_some() && slot.called() < sent)
-            .count()
     }
 
     /// What this path tells about itself to runs of other flows: a barrier may stand in the way of this one only.

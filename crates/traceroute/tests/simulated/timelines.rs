@@ -229,6 +229,28 @@ async fn the_default_request_bears_linux_rate_limits() {
     }
 }
 
+/// The first trace has used up what the target may send at once, so that only some of the probes are answered, late in their runs.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_has_few_icmp_errors_left_is_where_it_is() {
+    let topology =
+        Topology::chain(2).with_target(|target| target.answers.rate_limit = Some(RateLimit::LINUX));
+    let lab = Lab::new(topology).await;
+    let request = || one_run(2, Protocol::Udp).traceroute_queries(3).e2e_queries(3);
+    let (first, _) = lab.trace(request()).await;
+    assert_eq!(first.warnings, [] as [&str; 0]);
+    let (second, took) = lab.trace(request()).await;
+    let runs = second.traceroute.runs.as_ref().expect("there are runs");
+    // In 4.4 s there are four errors, of which end-to-end probes get two.
+    let reached: Vec<_> = (0..3).filter(|run| runs[*run].reached).collect();
+    assert_eq!(reached.len(), 2, "{}", lab.recorder.outline());
+    for run in reached {
+        assert_eq!(addresses(&second, run), ["10.71.0.2", "10.71.1.2", "10.71.2.2"]);
+    }
+    assert!(took <= 3_000 * MS + 30 * 50 * MS, "no longer than otherwise: {took:?}");
+    let [warning] = &second.warnings[..] else { panic!("{:?}", second.warnings) };
+    assert!(warning.contains("need not be loss"), "{warning}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_udp_answer_is_the_destination() {
     for service in [UdpService::Answer(b"hello".to_vec()), UdpService::Echo] {
