@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
 use crate::Command;
+use crate::checksum;
+use crate::crates::{self, PACKAGES};
 use crate::failure::Failure;
 use crate::generated;
 use crate::metadata::Metadata;
-use crate::process::{cargo, output, run};
+use crate::process::{cargo, run};
 
 pub(crate) const COMMAND: Command = Command {
     name: "dist",
@@ -20,9 +22,9 @@ pub(crate) const COMMAND: Command = Command {
     run: dist,
 };
 
-const PROGRAMS: [&str; 2] = ["datadog-traceroute", "datadog-traceroute-server"];
-const PACKAGES: [&str; 2] = ["traceroute-cli", "traceroute-server"];
-const DOCUMENTS: [&str; 3] = ["LICENSE", "README.md", "CHANGELOG.md"];
+/// With all that the README points to.
+const DOCUMENTS: [&str; 7] =
+    ["ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "docs", "packaging"];
 
 /// Builds the programs, unless they were built already, and packs them.
 fn dist(arguments: &[OsString]) -> Result<(), Failure> {
@@ -33,6 +35,10 @@ fn dist(arguments: &[OsString]) -> Result<(), Failure> {
         _ => return Err(unexpected()),
     };
     let target = target.to_str().filter(|target| !target.starts_with('-')).ok_or_else(unexpected)?;
+    // The manual page and the completions are written by the command of this machine, and name what its system has.
+    if system(target) != env::consts::OS {
+        return Err(Failure::Unexpected(format!("{target} is packed on {}, and not here", system(target))));
+    }
     let metadata = Metadata::load()?;
     let programs = built.map_or_else(|| build(&metadata, target), Ok)?;
     let version = metadata.packages.iter().find(|package| package.name == PACKAGES[0]);
@@ -46,8 +52,7 @@ fn dist(arguments: &[OsString]) -> Result<(), Failure> {
     remove(&shelf.join(&archive))?;
     run(pack(&archive, &name).current_dir(&shelf))?;
     write(&shelf.join(format!("{name}.cdx.json")), &sbom::describe(&metadata, target, PACKAGES)?)?;
-    let sum = output(checksum(&archive).current_dir(&shelf))?;
-    write(&shelf.join(format!("{archive}.sha256")), &sum)?;
+    checksum::write(&shelf, &archive)?;
     eprintln!("{}", shelf.join(archive).display());
     Ok(())
 }
@@ -68,7 +73,7 @@ fn fill(directory: &Path, metadata: &Metadata, target: &str, programs: &Path) ->
     generated::write(&own_program(metadata)?, &directory.join("completions"))?;
     let page = "datadog-traceroute.1";
     move_file(&directory.join("completions").join(page), &directory.join(page))?;
-    for program in PROGRAMS {
+    for program in [crates::COMMAND, crates::SERVICE] {
         let program = format!("{program}{}", program_suffix(target));
         copy(&programs.join(&program), &directory.join(&program))?;
     }
@@ -78,8 +83,19 @@ fn fill(directory: &Path, metadata: &Metadata, target: &str, programs: &Path) ->
 /// The program for this machine: the one that is packed may not run here.
 fn own_program(metadata: &Metadata) -> Result<PathBuf, Failure> {
     run(&mut cargo(["build", "--locked", "--package", PACKAGES[0]]))?;
-    let name = format!("{}{}", PROGRAMS[0], env::consts::EXE_SUFFIX);
+    let name = format!("{}{}", crates::COMMAND, env::consts::EXE_SUFFIX);
     Ok(metadata.target_directory.join("debug").join(name))
+}
+
+/// The system of a target, as Rust calls it.
+fn system(target: &str) -> &'static str {
+    if is_windows(target) {
+        "windows"
+    } else if target.contains("-darwin") {
+        "macos"
+    } else {
+        "linux"
+    }
 }
 
 fn is_windows(target: &str) -> bool {
@@ -104,23 +120,23 @@ fn pack(archive: &str, directory: &str) -> Process {
         };
     let mut pack = Process::new(program);
     pack.args(arguments).args([archive, directory]);
+    // Otherwise macOS packs a second file for each, with what its file system knows of it.
+    pack.env("COPYFILE_DISABLE", "1");
     pack
 }
 
-/// A line as `sha256sum --check` reads it.
-fn checksum(archive: &str) -> Process {
-    let [program, arguments @ ..] = checksum_program(env::consts::OS);
-    let mut checksum = Process::new(program);
-    checksum.args(arguments.iter().filter(|argument| !argument.is_empty())).arg(archive);
-    checksum
-}
-
-fn checksum_program(system: &str) -> [&'static str; 3] {
-    if system == "macos" { ["shasum", "-a", "256"] } else { ["sha256sum", "", ""] }
-}
-
+/// Copies a file, or a directory with all that it has.
 fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
-    fs::copy(from, to).map(drop).map_err(|error| Failure::CannotRead { path: from.to_owned(), error })
+    let cannot_read = |error| Failure::CannotRead { path: from.to_owned(), error };
+    if !from.is_dir() {
+        return fs::copy(from, to).map(drop).map_err(cannot_read);
+    }
+    fs::create_dir(to).map_err(|error| Failure::CannotWrite { path: to.to_owned(), error })?;
+    for entry in fs::read_dir(from).map_err(cannot_read)? {
+        let name = entry.map_err(cannot_read)?.file_name();
+        copy(&from.join(&name), &to.join(&name))?;
+    }
+    Ok(())
 }
 
 fn move_file(from: &Path, to: &Path) -> Result<(), Failure> {
@@ -162,10 +178,28 @@ mod tests {
     }
 
     #[test]
-    fn a_checksum_is_of_the_archive_alone() {
-        let words = words(&checksum("a.zip"));
-        assert_eq!(words.last().map(String::as_str), Some("a.zip"));
-        assert!(words.iter().all(|word| !word.is_empty()));
+    fn another_system_is_packed_there() {
+        for (target, there) in [
+            ("x86_64-pc-windows-msvc", "windows"),
+            ("aarch64-apple-darwin", "macos"),
+            ("x86_64-unknown-linux-musl", "linux"),
+        ] {
+            assert_eq!(system(target), there);
+        }
+        let elsewhere =
+            if env::consts::OS == "windows" { "aarch64-apple-darwin" } else { "x86_64-pc-windows-msvc" };
+        let refused = dist(&[elsewhere.into()]).expect_err("it is another system").to_string();
+        assert!(refused.contains(elsewhere), "{refused}");
+    }
+
+    #[test]
+    fn what_the_readme_points_to_is_packed() {
+        let readme = include_str!("../../README.md");
+        let links = readme.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
+        for link in links.filter(|link| !link.starts_with("https://") && !link.starts_with('#')) {
+            let first = link.split(['/', '#']).next().unwrap_or_default();
+            assert!(DOCUMENTS.contains(&first), "{link}");
+        }
     }
 
     #[test]

@@ -28,10 +28,10 @@ fn localhost(arguments: &[OsString]) -> Result<(), Failure> {
 
 /// What an ordinary installation of the system lets pass.
 fn methods(system: &str) -> &'static [&'static str] {
-    if system == "windows" { &["icmp"] } else { &["udp", "icmp", "tcp"] }
+    if system == "windows" { &["icmp", "tcp --tcp-method syn_socket"] } else { &["udp", "icmp", "tcp"] }
 }
 
-/// Traces this host by each method, with some words before the program.
+/// Traces this host by each method, which may have further arguments, with some words before the program.
 pub(crate) fn check(before: &[OsString], program: &Path, methods: &[&str]) -> Result<(), Failure> {
     for method in methods {
         let trace = output(&mut command(before, program, method))?;
@@ -45,7 +45,7 @@ fn command(before: &[OsString], program: &Path, method: &str) -> Process {
     let mut words = before.iter().cloned().chain([program.into()]);
     let mut command = Process::new(words.next().unwrap_or_default());
     let arguments = "--format json --traceroute-queries 1 --e2e-queries 1 --proto".split(' ');
-    command.args(words).args(arguments).args([method, LOCALHOST]);
+    command.args(words).args(arguments).args(method.split(' ')).arg(LOCALHOST);
     command
 }
 
@@ -65,8 +65,9 @@ mod tests {
     }
 
     #[test]
-    fn windows_lets_icmp_pass() {
-        assert_eq!(methods("windows"), ["icmp"]);
-        assert!(methods("macos").contains(&"udp"));
+    fn a_method_may_have_further_arguments() {
+        let command = command(&[], Path::new("program"), "tcp --tcp-method syn_socket");
+        let words: Vec<_> = command.get_args().skip(6).collect();
+        assert_eq!(words, ["--proto", "tcp", "--tcp-method", "syn_socket", LOCALHOST]);
     }
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks")]
 
 mod bench;
+mod checksum;
+mod crates;
 mod cross;
 mod deb;
 mod dist;

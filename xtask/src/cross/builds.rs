@@ -1,21 +1,11 @@
 //! What is compiled: all of it for the lints, the programs, and the tests of the pure crates.
 
+use crate::crates::{PACKAGES, PURE};
 use crate::failure::Failure;
 use crate::process::run;
 
 use super::target::Target;
 use super::workshop::Workshop;
-
-/// Without a clock, a runtime or a socket: any processor may run their tests.
-const PURE: [&str; 6] = [
-    "traceroute-wire",
-    "traceroute-core",
-    "traceroute-udp",
-    "traceroute-icmp",
-    "traceroute-tcp",
-    "traceroute-sack",
-];
-const PROGRAMS: [&str; 2] = ["traceroute-cli", "traceroute-server"];
 
 /// Clippy does all that `cargo check` does; what rustc warns of is denied with the lints.
 pub(super) fn lint(workshop: &Workshop, target: Target) -> Result<(), Failure> {
@@ -24,7 +14,7 @@ pub(super) fn lint(workshop: &Workshop, target: Target) -> Result<(), Failure> {
 }
 
 pub(super) fn link(workshop: &Workshop, target: Target) -> Result<(), Failure> {
-    run(workshop.cargo(target, "build").args(packages(PROGRAMS)))
+    run(workshop.cargo(target, "build").args(packages(PACKAGES)))
 }
 
 pub(super) fn test_pure_crates_emulated(workshop: &Workshop) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::crates::COMMAND;
 use crate::failure::Failure;
 use crate::localhost;
 
@@ -16,8 +17,8 @@ pub(super) fn trace(workshop: &Workshop) -> Result<(), Failure> {
         fs::remove_dir_all(&root).map_err(cannot_write)?;
     }
     fs::create_dir_all(&root).map_err(cannot_write)?;
-    let program = workshop.program(Target::LinuxStatic, "datadog-traceroute");
-    fs::copy(program, root.join("datadog-traceroute")).map_err(cannot_write)?;
+    let program = workshop.program(Target::LinuxStatic, COMMAND);
+    fs::copy(program, root.join(COMMAND)).map_err(cannot_write)?;
     let before = ["chroot".into(), root.into_os_string()];
-    localhost::check(&before, Path::new("/datadog-traceroute"), &["udp", "icmp", "tcp"])
+    localhost::check(&before, &Path::new("/").join(COMMAND), &["udp", "icmp", "tcp"])
 }

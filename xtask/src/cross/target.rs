@@ -29,7 +29,9 @@ impl Target {
     /// The variables with which cargo and the build scripts that compile C find what they need.
     pub(super) fn environment(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Windows => &[("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", "wine")],
+            Self::Windows => {
+                &[("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", "timeout --kill-after=10 600 wine")]
+            }
             // Lints need no objects, and Apple's headers are not to be had.
             Self::MacArm => &[("CC_aarch64_apple_darwin", "true"), ("AR_aarch64_apple_darwin", "true")],
             Self::MacIntel => &[("CC_x86_64_apple_darwin", "true"), ("AR_x86_64_apple_darwin", "true")],

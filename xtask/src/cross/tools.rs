@@ -1,6 +1,7 @@
 //! What has to be there: Debian packages, standard libraries, zig.
 
 use std::ffi::OsString;
+use std::fs;
 use std::process::Command;
 
 use crate::failure::Failure;
@@ -48,13 +49,15 @@ pub(super) fn build_standard_library(workshop: &Workshop, target: Target) -> Res
 /// In a directory of its own: Debian lets nobody add to the system's Python.
 pub(super) fn install_zig(workshop: &Workshop) -> Result<(), Failure> {
     let directory = workshop.zig();
-    if directory.join("bin/cargo-zigbuild").exists() {
+    let (noted, versions) = (directory.join("versions"), ZIG.join("\n"));
+    if fs::read_to_string(&noted).is_ok_and(|noted| noted == versions) {
         eprintln!("present");
         return Ok(());
     }
     run(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(&directory))?;
     let pip: OsString = directory.join("bin/pip").into();
-    run(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(ZIG))
+    run(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(ZIG))?;
+    fs::write(&noted, versions).map_err(|error| Failure::CannotWrite { path: noted, error })
 }
 
 #[cfg(test)]

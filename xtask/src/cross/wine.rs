@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use crate::crates::{COMMAND, SERVICE};
 use crate::failure::Failure;
 use crate::process::{output, run};
 use crate::trace::Trace;
@@ -15,10 +16,14 @@ use super::router::{Network, ROUTER, TARGET};
 use super::target::Target;
 use super::workshop::Workshop;
 
-const TRACER: &str = "datadog-traceroute.exe";
-const SERVER: &str = "datadog-traceroute-server.exe";
+/// A program that comes to no end, and says nothing, is ended after five minutes.
+const WINE: [&str; 4] = ["timeout", "--kill-after=10", "300", "wine"];
 /// What the developer's own commands test is this machine.
 const DEVELOPERS: [&str; 3] = ["xtask", "xtask-bench", "xtask-soak"];
+
+fn executable(workshop: &Workshop, program: &str) -> PathBuf {
+    workshop.program(Target::Windows, &format!("{program}.exe"))
+}
 
 fn prefix(workshop: &Workshop) -> PathBuf {
     workshop.directory.join("wine")
@@ -30,19 +35,26 @@ fn in_prefix(workshop: &Workshop, command: &mut Command) {
     command.env("WINEDLLOVERRIDES", "mscoree,mshtml=").env_remove("DISPLAY");
 }
 
+/// Wine, with our Windows.
+fn wine(workshop: &Workshop) -> Command {
+    let [program, arguments @ ..] = WINE;
+    let mut wine = Command::new(program);
+    in_prefix(workshop, wine.args(arguments));
+    wine
+}
+
 /// A Windows of our own, with the library that this Wine lacks.
 pub(super) fn make_prefix(workshop: &Workshop) -> Result<(), Failure> {
-    let library = prefix(workshop).join("drive_c/windows/system32/bcryptprimitives.dll");
-    if library.exists() {
+    let system = prefix(workshop).join("drive_c/windows/system32");
+    if system.exists() {
         eprintln!("present");
-        return Ok(());
+    } else {
+        fs::create_dir_all(&workshop.directory)
+            .map_err(|error| Failure::CannotWrite { path: workshop.directory.clone(), error })?;
+        run(wine(workshop).args(["wineboot", "--init"]))?;
+        stop(workshop)?;
     }
-    fs::create_dir_all(&workshop.directory)
-        .map_err(|error| Failure::CannotWrite { path: workshop.directory.clone(), error })?;
-    let mut boot = Command::new("wine");
-    in_prefix(workshop, &mut boot);
-    run(boot.args(["wineboot", "--init"]))?;
-    stop(workshop)?;
+    let library = system.join("bcryptprimitives.dll");
     let mut compiler = Command::new("x86_64-w64-mingw32-gcc");
     compiler.args(["-O2", "-shared", "-s", "-o"]).arg(library);
     run(compiler.arg(workshop.source("bcryptprimitives.c")).arg("-ladvapi32"))
@@ -82,13 +94,12 @@ pub(super) fn run_programs(workshop: &Workshop) -> Result<(), Failure> {
 }
 
 fn check_programs(workshop: &Workshop) -> Result<(), Failure> {
-    for name in [TRACER, SERVER] {
-        let program = name.trim_end_matches(".exe");
-        expect_said(workshop, name, &["--version"], 0, program)?;
-        expect_said(workshop, name, &["--help"], 0, "Usage: ")?;
-        expect_said(workshop, name, &["--nonsense"], 1, "--nonsense")?;
+    for program in [COMMAND, SERVICE] {
+        expect_said(workshop, program, &["--version"], 0, program)?;
+        expect_said(workshop, program, &["--help"], 0, "Usage: ")?;
+        expect_said(workshop, program, &["--nonsense"], 1, "--nonsense")?;
     }
-    expect_said(workshop, TRACER, &["--proto", "nonsense", "127.0.0.1"], 1, "unknown protocol")?;
+    expect_said(workshop, COMMAND, &["--proto", "nonsense", "127.0.0.1"], 1, "unknown protocol")?;
     // What Wine does not have, many a Windows has not, either.
     for (method, words) in [
         ("--proto udp", "use --proto icmp"),
@@ -97,9 +108,9 @@ fn check_programs(workshop: &Workshop) -> Result<(), Failure> {
         ("--proto icmp --windows-driver", "install the Datadog Agent"),
     ] {
         let line = format!("{method} --traceroute-queries 1 --e2e-queries 0 127.0.0.1");
-        expect_said(workshop, TRACER, &line.split(' ').collect::<Vec<_>>(), 1, words)?;
+        expect_said(workshop, COMMAND, &line.split(' ').collect::<Vec<_>>(), 1, words)?;
     }
-    expect_said(workshop, SERVER, &["--windows-driver"], 1, "install the Datadog Agent")
+    expect_said(workshop, SERVICE, &["--windows-driver"], 1, "install the Datadog Agent")
 }
 
 /// Runs a program, which has to end with a status and to say something on the way.
@@ -110,9 +121,8 @@ fn expect_said(
     status: i32,
     words: &str,
 ) -> Result<(), Failure> {
-    let mut program = Command::new("wine");
-    in_prefix(workshop, &mut program);
-    program.arg(workshop.program(Target::Windows, name)).args(arguments).stdin(Stdio::null());
+    let mut program = wine(workshop);
+    program.arg(executable(workshop, name)).args(arguments).stdin(Stdio::null());
     let shown = format!("{name} {}", arguments.join(" "));
     let ran = program.output().map_err(|error| Failure::CannotStart { program: shown.clone(), error })?;
     let Output { status: ended, stdout, stderr } = ran;
@@ -133,29 +143,33 @@ pub(super) fn serve(workshop: &Workshop) -> Result<(), Failure> {
 
 fn ask_the_service(workshop: &Workshop) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::Unexpected(format!("the service cannot be asked: {error}"));
-    // One that is free now, and so soon nobody else's.
-    let address =
-        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(failed)?;
-    let mut program = Command::new("wine");
-    in_prefix(workshop, &mut program);
-    program.arg(workshop.program(Target::Windows, SERVER)).args(["--addr", &address.to_string()]);
+    let mut program = wine(workshop);
+    program.arg(executable(workshop, SERVICE)).args(["--addr", "127.0.0.1:0"]);
     program.stdin(Stdio::null()).stderr(Stdio::piped());
     let mut service =
-        program.spawn().map_err(|error| Failure::CannotStart { program: SERVER.into(), error })?;
+        program.spawn().map_err(|error| Failure::CannotStart { program: SERVICE.into(), error })?;
     // The line is there once it listens; when it ends without one, so does its output.
     let log = service.stderr.take().map(BufReader::new);
-    let listens =
-        log.into_iter().flat_map(BufRead::lines).map_while(Result::ok).any(|line| line.contains("listening"));
-    let answer = if listens { get(address, PATH).map_err(failed) } else { Ok("it ended".to_owned()) };
+    let address =
+        log.into_iter().flat_map(BufRead::lines).map_while(Result::ok).find_map(|line| listens_at(&line));
+    let answer =
+        address.map_or_else(|| Ok("it ended".to_owned()), |address| get(address, PATH).map_err(failed));
     service.kill().and_then(|()| service.wait()).map_err(failed)?;
     let answer = answer?;
     let Some((_, body)) = answer.split_once("\r\n\r\n").filter(|(head, _)| head.starts_with("HTTP/1.1 200 "))
     else {
-        return Err(Failure::Unexpected(format!("{SERVER} did not serve {PATH}: {answer}")));
+        return Err(Failure::Unexpected(format!("{SERVICE} did not serve {PATH}: {answer}")));
     };
     Trace::read(body.as_bytes())?.expect_hops(&["127.0.0.1"])?;
-    eprintln!("{SERVER}: served {PATH}");
+    eprintln!("{SERVICE}: served {PATH}");
     Ok(())
+}
+
+/// The address in the line that the service writes when it listens.
+fn listens_at(line: &str) -> Option<SocketAddr> {
+    let (_, address) = line.split_once("listening")?.1.split_once("127.0.0.1:")?;
+    let digits = address.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(address.len());
+    Some(([127, 0, 0, 1], address[..digits].parse().ok()?).into())
 }
 
 const PATH: &str = "/traceroute?target=127.0.0.1&protocol=icmp&traceroute-queries=1&e2e-queries=1";
@@ -181,11 +195,24 @@ pub(super) fn trace(workshop: &Workshop) -> Result<(), Failure> {
 }
 
 fn trace_through(workshop: &Workshop, network: &Network) -> Result<(), Failure> {
-    let mut program = network.client("wine");
-    in_prefix(workshop, &mut program);
-    program.arg(workshop.program(Target::Windows, TRACER));
+    let [program, arguments @ ..] = WINE;
+    let mut program = network.client(program);
+    in_prefix(workshop, program.args(arguments));
+    program.arg(executable(workshop, COMMAND));
     program.args("--format json --traceroute-queries 1 --e2e-queries 1 --proto icmp".split(' '));
     Trace::read(&output(program.arg(TARGET))?)?.expect_hops(&[ROUTER, TARGET])?;
     eprintln!("icmp: reached {TARGET} through {ROUTER}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_says_where_it_listens() {
+        let line = r#"2026-11-26T08:00:00Z  INFO listening address="127.0.0.1:49731" version="0.1.0""#;
+        assert_eq!(listens_at(line), Some(([127, 0, 0, 1], 49_731).into()));
+        assert_eq!(listens_at("WARN 127.0.0.1:1 is something else"), None);
+    }
 }

@@ -25,6 +25,20 @@ struct Package {
     license: Option<String>,
     /// Where it is from; nothing for the workspace's own.
     source: Option<String>,
+    targets: Vec<Target>,
+}
+
+/// What is built of a package.
+#[derive(Debug, Deserialize)]
+struct Target {
+    kind: Vec<String>,
+}
+
+impl Package {
+    /// Whether it runs when others are compiled, as macros that derive something do.
+    fn is_for_the_compiler(&self) -> bool {
+        self.targets.iter().any(|target| target.kind.iter().any(|kind| kind == "proc-macro"))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,7 +64,7 @@ struct Kind {
     kind: Option<String>,
 }
 
-/// What goes into some packages when they are built for a target: without what only tests and build scripts use.
+/// What goes into some packages when they are built for a target: without what only tests, build scripts and the compiler use.
 pub(super) fn describe<const N: usize>(
     metadata: &Metadata,
     target: &str,
@@ -73,8 +87,10 @@ fn list<const N: usize>(
 ) -> Value {
     let packages: BTreeMap<&str, &Package> =
         graph.packages.iter().map(|package| (package.id.as_str(), package)).collect();
+    let linked = |id: &&str| !packages[id].is_for_the_compiler();
+    let nodes = graph.resolve.nodes.iter();
     let uses: BTreeMap<&str, Vec<&str>> =
-        graph.resolve.nodes.iter().map(|node| (node.id.as_str(), parts(node))).collect();
+        nodes.map(|node| (node.id.as_str(), parts(node).into_iter().filter(linked).collect())).collect();
     let is_root = |package: &&Package| package.source.is_none() && roots.contains(&package.name.as_str());
     let mut waiting: Vec<&str> =
         graph.packages.iter().filter(is_root).map(|package| package.id.as_str()).collect();
@@ -162,17 +178,21 @@ mod tests {
 
     const GRAPH: &str = r#"{
         "packages": [
-            {"id": "own", "name": "program", "version": "1.0.0", "license": "Apache-2.0", "source": null},
-            {"id": "a", "name": "a", "version": "2.0.0", "license": "MIT/Apache-2.0", "source": "registry"},
-            {"id": "b", "name": "b", "version": "3.0.0", "license": null, "source": "registry"},
-            {"id": "test", "name": "test", "version": "4.0.0", "license": "MIT", "source": "registry"}
+            {"id": "own", "name": "program", "version": "1.0.0", "license": "Apache-2.0", "source": null, "targets": [{"kind": ["bin"]}]},
+            {"id": "a", "name": "a", "version": "2.0.0", "license": "MIT/Apache-2.0", "source": "registry",
+             "targets": [{"kind": ["lib"]}]},
+            {"id": "b", "name": "b", "version": "3.0.0", "license": null, "source": "registry", "targets": [{"kind": ["lib"]}]},
+            {"id": "test", "name": "test", "version": "4.0.0", "license": "MIT", "source": "registry", "targets": []},
+            {"id": "macro", "name": "macro", "version": "5.0.0", "license": "MIT", "source": "registry",
+             "targets": [{"kind": ["proc-macro"]}]}
         ],
         "resolve": {"nodes": [
             {"id": "own", "deps": [
                 {"pkg": "a", "dep_kinds": [{"kind": "dev"}, {"kind": null}]},
                 {"pkg": "test", "dep_kinds": [{"kind": "dev"}, {"kind": "build"}]}
             ]},
-            {"id": "a", "deps": [{"pkg": "b", "dep_kinds": [{"kind": null}]}]},
+            {"id": "a", "deps": [{"pkg": "b", "dep_kinds": [{"kind": null}]}, {"pkg": "macro", "dep_kinds": [{"kind": null}]}]},
+            {"id": "macro", "deps": [{"pkg": "test", "dep_kinds": [{"kind": null}]}]},
             {"id": "b", "deps": []},
             {"id": "test", "deps": []}
         ]}

@@ -4,18 +4,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use crate::crates::PURE;
 use crate::failure::Failure;
 use crate::metadata::Metadata;
-
-const PURE: &[&str] = &[
-    "traceroute-wire",
-    "traceroute-core",
-    "traceroute-icmp",
-    "traceroute-udp",
-    "traceroute-tcp",
-    "traceroute-sack",
-    "datadog-driver-sys",
-];
 
 const ATTRIBUTES: &[&str] = &["#![no_std]", "#![forbid(unsafe_code)]"];
 

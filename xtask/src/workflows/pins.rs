@@ -14,10 +14,16 @@ pub(super) fn violations(name: &str, text: &str) -> Vec<String> {
     .collect()
 }
 
-/// What a line uses, with the comment behind it.
+/// What a line uses, with the comment behind it. The key may be quoted, and stand in a mapping on one line.
 fn action(line: &str) -> Option<&str> {
-    let line = line.trim_start();
-    line.strip_prefix("- ").unwrap_or(line).trim_start().strip_prefix("uses:").map(str::trim)
+    let is_key = |before: &str| {
+        let before = before.trim_end_matches(['"', '\'', ' ']);
+        before.is_empty() || before.ends_with(['-', '{', ','])
+    };
+    line.match_indices("uses").find_map(|(at, key)| {
+        let value = line[at + key.len()..].trim_start_matches(['"', '\'', ' ']).strip_prefix(':')?;
+        is_key(&line[..at]).then(|| value.trim())
+    })
 }
 
 fn is_pinned(action: &str) -> bool {
@@ -43,7 +49,10 @@ mod tests {
                 assert_eq!(violations("ci.yml", &line), [""; 0], "{line}");
             }
         }
-        assert_eq!(violations("ci.yml", "      - run: echo uses: a@v1"), [""; 0]);
+        for line in ["      - run: echo uses: a@v1", "# who uses it: nobody", "      - name: what uses: this"]
+        {
+            assert_eq!(violations("ci.yml", line), [""; 0], "{line}");
+        }
     }
 
     #[test]
@@ -60,6 +69,11 @@ mod tests {
             let found = violations("ci.yml", &format!("steps:\n  - uses: {action}\n"));
             assert_eq!(found.len(), 1, "{action}");
             assert!(found[0].starts_with("ci.yml:2: "), "{found:?}");
+        }
+        for line in
+            ["- { uses: a/b@v4 }", "- {name: b, uses: a/b@v4}", "- \"uses\": a/b@v4", "'uses' : a/b@v4"]
+        {
+            assert_eq!(violations("ci.yml", line).len(), 1, "{line}");
         }
     }
 }
