@@ -1,5 +1,7 @@
 //! What to do about an error, where the error itself does not say so.
 
+use std::borrow::Cow;
+
 use traceroute::{Error, Family, InvalidRequest, Operation, TracerouteError};
 
 use crate::system;
@@ -12,27 +14,40 @@ pub(crate) fn with_advice(error: &Error) -> String {
     }
 }
 
-fn advice(error: &Error) -> Option<&'static str> {
+fn advice(error: &Error) -> Option<Cow<'static, str>> {
+    match error {
+        Error::Trace(error) => reason(error),
+        Error::AllRunsFailed(errors) => match errors.as_slice() {
+            [error] => reason(error),
+            _ => None,
+        },
+        error => of_the_name(error).map(Cow::from),
+    }
+}
+
+/// About what was to be traced and how, before that was tried.
+fn of_the_name(error: &Error) -> Option<&'static str> {
     match error {
         Error::NoAddress { family: Family::V4, .. } => Some("try -6"),
         Error::NoAddress { family: Family::V6, .. } => Some("try without -6 and --ipv6"),
         Error::Resolve { .. } => Some("check the spelling and the name servers, or give an address"),
         Error::ResolvedTo { .. } => Some("check the name, or give an address"),
         Error::Invalid(InvalidRequest::Interface { .. }) => Some(system::INTERFACES),
-        Error::Trace(error) => reason(error),
-        Error::AllRunsFailed(errors) => match errors.as_slice() {
-            [error] => reason(error),
-            _ => None,
-        },
         _ => None,
     }
 }
 
-fn reason(error: &TracerouteError) -> Option<&'static str> {
+fn reason(error: &TracerouteError) -> Option<Cow<'static, str>> {
     match error {
         TracerouteError::NotPermitted { operation } if *operation != Operation::EnterNamespace => {
-            system::GRANT
+            system::grant().map(Cow::from)
         }
+        error => of_the_network(error).map(Cow::from),
+    }
+}
+
+fn of_the_network(error: &TracerouteError) -> Option<&'static str> {
+    match error {
         TracerouteError::NetworkUnreachable { .. } | TracerouteError::HostUnreachable { .. } => {
             Some(system::ROUTE)
         }

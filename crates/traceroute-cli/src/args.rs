@@ -193,7 +193,7 @@ pub(crate) enum Format {
 /// What else the program does.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Print version, commit and build date
+    /// Print version, commit and date of the source
     Version,
     /// Print a completion script: bash, zsh, fish, powershell or elvish
     Completion {

@@ -42,7 +42,7 @@ pub(crate) const EXAMPLES: &[(&str, &str)] = &[
         "Leave out the own network, probe slowly, and wait for silent routers as long as --timeout allows.",
     ),
     (
-        "--e2e-queries 600 --e2e-interval 100 192.0.2.1",
+        "--proto icmp --e2e-queries 600 --e2e-interval 100 192.0.2.1",
         "Watch loss and jitter for a minute, ten probes a second.",
     ),
     (

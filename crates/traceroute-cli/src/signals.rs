@@ -74,8 +74,9 @@ mod imp {
     /// What Unix would call SIGINT.
     const INTERRUPT: u8 = 2;
 
-    /// Ctrl-C, Ctrl-Break, and the end of the console, the session or the system, of which a thread of its own hears. The first is a
-    /// request to come to an end, and the second ends the process, whatever it is doing.
+    /// Ctrl-C and Ctrl-Break, of which a thread of its own hears. The first is a request to come to an end, and the second ends the
+    /// process, whatever it is doing. The end of the console, the session or the system ends it at once, as that of a terminal does
+    /// elsewhere.
     pub(crate) struct Signals {
         heard: Arc<Notify>,
         /// Whether the next one ends the process.

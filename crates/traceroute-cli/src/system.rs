@@ -11,8 +11,11 @@ mod imp {
     /// What else the manual page names, and its section.
     pub(crate) const SEE_ALSO: &[(&str, &str)] = &[("traceroute", "1"), ("mtr", "8"), ("setcap", "8")];
 
-    pub(crate) const GRANT: Option<&str> =
-        Some("`sudo setcap cap_net_raw+ep $(command -v datadog-traceroute)` grants it to the program");
+    /// What grants the permission to this program, wherever it is.
+    pub(crate) fn grant() -> Option<String> {
+        let program = std::env::current_exe().ok()?;
+        Some(format!("`sudo setcap cap_net_raw+ep '{}'` grants it to the program", program.display()))
+    }
     pub(crate) const ROUTE: &str = "`ip route get ADDRESS`, with `from SOURCE` or `oif INTERFACE` where those are chosen, \
                                     shows what this host knows of the way";
     pub(crate) const ADDRESSES: &str = "`ip address` shows those that there are";
@@ -42,7 +45,10 @@ mod imp {
         ("root", "may send probes and capture answers: sudo datadog-traceroute TARGET");
     pub(crate) const SEE_ALSO: &[(&str, &str)] = &[("traceroute", "8"), ("sudo", "8")];
 
-    pub(crate) const GRANT: Option<&str> = Some("`sudo datadog-traceroute ...` does that");
+    #[expect(clippy::unnecessary_wraps, reason = "elsewhere there may be nothing that does")]
+    pub(crate) fn grant() -> Option<String> {
+        Some("`sudo datadog-traceroute ...` does that".into())
+    }
     pub(crate) const ROUTE: &str = "`route -n get ADDRESS` shows what this host knows of the way";
     pub(crate) const ADDRESSES: &str = "`ifconfig` shows those that there are";
     pub(crate) const FAMILIES: &str =
@@ -71,7 +77,10 @@ mod imp {
     );
     pub(crate) const SEE_ALSO: &[(&str, &str)] = &[];
 
-    pub(crate) const GRANT: Option<&str> = None;
+    /// The error says all that there is to say.
+    pub(crate) fn grant() -> Option<String> {
+        None
+    }
     pub(crate) const ROUTE: &str = "`route print` shows what this host knows of the way, in PowerShell `Find-NetRoute -RemoteIPAddress ADDRESS`";
     pub(crate) const ADDRESSES: &str = "`ipconfig` shows those that there are";
     pub(crate) const FAMILIES: &str =
@@ -93,6 +102,6 @@ mod imp {
 }
 
 pub(crate) use imp::{
-    ADDRESSES, FAMILIES, FIREWALL, GRANT, INTERFACES, LIMIT, MTU, PERMISSION, PORTS, ROUTE, SEE_ALSO,
-    TERMINALS_SET_TERM, obeys_escapes,
+    ADDRESSES, FAMILIES, FIREWALL, INTERFACES, LIMIT, MTU, PERMISSION, PORTS, ROUTE, SEE_ALSO,
+    TERMINALS_SET_TERM, grant, obeys_escapes,
 };

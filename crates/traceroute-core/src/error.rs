@@ -421,7 +421,7 @@ fn refusal(target: SocketAddr, reason: SackRefusal) -> impl fmt::Display {
             write!(f, "a router or firewall on the way forbids connections to {target}")
         }
         SackRefusal::NotConnected(ConnectFailure::HostUnreachable) => {
-            write!(f, "a router says that the host of {target} is unreachable")
+            write!(f, "a router says that the host of {target} is unreachable, or may not be reached")
         }
         SackRefusal::NotConnected(ConnectFailure::NetworkUnreachable) => {
             write!(f, "a router says that the network of {target} is unreachable")

@@ -25,6 +25,9 @@ mod heading {
 /// Others that `Level` would take are numbers.
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
+/// What the names of environment variables begin with.
+const PREFIX: &str = "DATADOG_TRACEROUTE_";
+
 /// The name of the token itself in the environment: on a command line everybody could read it.
 const TOKEN: &str = "DATADOG_TRACEROUTE_TOKEN";
 
@@ -94,7 +97,7 @@ pub(crate) struct Args {
     /// Probes a second of all requests together; 0 is no limit
     #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = heading::LIMITS, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
     probe_rate: u32,
-    /// Connections at one time; half of `ulimit -n` at most
+    /// Connections at one time; half of `ulimit -n` at most, where there is one
     #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = heading::LIMITS, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections: u32,
     /// How long a client may take over the head of a request, or over none
@@ -136,10 +139,25 @@ fn command() -> Command {
     Args::command().mut_args(|flag| match (flag.get_action(), flag.get_long()) {
         (ArgAction::Help | ArgAction::Version, _) | (_, None) => flag,
         (_, Some(name)) => {
-            let variable = format!("DATADOG_TRACEROUTE_{}", name.replace('-', "_").to_uppercase());
+            let variable = format!("{PREFIX}{}", name.replace('-', "_").to_uppercase());
             flag.env(variable).hide_env(true)
         }
     })
+}
+
+/// Those of the names of environment variables that look like one of ours and are none. Kubernetes tells of a service of our name
+/// by variables of the same form, which are not meant.
+pub(crate) fn unknown_variables(names: impl IntoIterator<Item = OsString>) -> Vec<String> {
+    let command = command();
+    let is_known = |name: &str| {
+        name == TOKEN || command.get_arguments().any(|flag| flag.get_env() == Some(name.as_ref()))
+    };
+    let of_kubernetes = |name: &str| {
+        let rest = name.strip_prefix(PREFIX).unwrap_or_default();
+        rest == "PORT" || ["SERVICE_HOST", "SERVICE_PORT", "PORT_"].iter().any(|form| rest.contains(form))
+    };
+    let names = names.into_iter().filter_map(|name| name.into_string().ok());
+    names.filter(|name| name.starts_with(PREFIX) && !is_known(name) && !of_kubernetes(name)).collect()
 }
 
 impl Args {
@@ -227,6 +245,22 @@ mod tests {
             let variable = format!("DATADOG_TRACEROUTE_{}", flag.replace('-', "_").to_uppercase());
             assert_eq!(argument.get_env().and_then(|name| name.to_str()), Some(variable.as_str()), "{flag}");
         }
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_told_from_others() {
+        let names = [
+            "DATADOG_TRACEROUTE_MAX_CONCURRENT",
+            "DATADOG_TRACEROUTE_MAX_CONCURENT",
+            "DATADOG_TRACEROUTE_TOKEN",
+            "DATADOG_TRACEROUTE_TOKN_FILE",
+            "DATADOG_TRACEROUTE_PORT",
+            "DATADOG_TRACEROUTE_PORT_3765_TCP_ADDR",
+            "DATADOG_TRACEROUTE_SERVICE_PORT_HTTP",
+            "PATH",
+        ];
+        let unknown = unknown_variables(names.map(OsString::from));
+        assert_eq!(unknown, ["DATADOG_TRACEROUTE_MAX_CONCURENT", "DATADOG_TRACEROUTE_TOKN_FILE"]);
     }
 
     #[test]

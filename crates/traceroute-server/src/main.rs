@@ -1,5 +1,6 @@
 //! The `datadog-traceroute-server` command.
 
+mod advice;
 mod args;
 mod log;
 mod signals;
@@ -8,11 +9,11 @@ use std::env;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use traceroute::{Error, TracerouteError};
 use traceroute_server::{Service, keep_only_what_tracing_needs, listen, serve};
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::args::{Args, Settings, one_line};
+use crate::advice::{LIMIT, with_advice};
+use crate::args::{Args, Settings, one_line, unknown_variables};
 
 fn main() -> ExitCode {
     let args = match Args::read(env::args_os()) {
@@ -36,8 +37,11 @@ fn run(settings: Settings) -> Result<(), String> {
     // log has a thread, too.
     keep_only_what_tracing_needs().map_err(|error| format!("cannot give up privileges: {error}"))?;
     let _log = log::begin(log);
+    for name in unknown_variables(env::vars_os().map(|(name, _)| name)) {
+        warn!(name, "no flag has this environment variable, which has no effect; --help lists the flags");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("{error}; `ulimit -n` shows and raises the limit"))?;
+    let runtime = runtime.map_err(|error| format!("{error}; {LIMIT}"))?;
     runtime.block_on(async {
         let service = Service::open(options, tracer).await.map_err(|error| with_advice(&error))?;
         let end = signals::first().map_err(|error| format!("cannot listen to signals: {error}"))?;
@@ -46,16 +50,6 @@ fn run(settings: Settings) -> Result<(), String> {
     })?;
     info!("ended");
     Ok(())
-}
-
-/// The error, with what grants the permission that is missing.
-fn with_advice(error: &Error) -> String {
-    match error {
-        Error::Trace(TracerouteError::NotPermitted { .. }) => format!(
-            "{error}; `sudo setcap cap_net_raw+ep $(command -v datadog-traceroute-server)` grants it to the program"
-        ),
-        _ => error.to_string(),
-    }
 }
 
 /// The exit status after writing to standard output. A reader that has seen enough is a normal end.

@@ -63,6 +63,11 @@ pub fn listen(address: &str) -> io::Result<StdListener> {
             .or_else(|_| bind(SocketAddr::from(([0, 0, 0, 0], port))));
     }
     let mut last = io::Error::new(ErrorKind::InvalidInput, "the name has no address");
+    let port = address.rsplit_once(':').map(|(_, port)| port);
+    if port.is_none_or(|port| port.parse::<u16>().is_err()) {
+        let form = "it has no port: the forms are HOST:PORT, [ADDRESS]:PORT and :PORT";
+        return Err(io::Error::new(ErrorKind::InvalidInput, form));
+    }
     for address in address.to_socket_addrs()? {
         match bind(address) {
             Ok(listener) => return Ok(listener),

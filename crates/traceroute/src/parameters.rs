@@ -261,7 +261,7 @@ pub const SOURCE_PUBLIC_IP: Switch =
 pub const SKIP_PRIVATE_HOPS: Switch =
     Switch { name: "skip-private-hops", meaning: "Blank hops with private addresses" };
 
-/// The kernel driver of Windows.
+/// The network driver of the Datadog Agent, on Windows.
 pub const WINDOWS_DRIVER: Switch = Switch {
     name: "windows-driver",
     meaning: "Use the network driver of the Datadog Agent on Windows (no effect elsewhere)",
