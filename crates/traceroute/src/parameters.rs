@@ -217,7 +217,7 @@ pub const SIZE: Number = Number {
 /// How long an answer may take.
 pub const TIMEOUT: Number = Number {
     name: "timeout",
-    meaning: "How long an answer may take, 1 to 600000 milliseconds",
+    meaning: "How long answers are waited for after the last probe, 1 to 600000 milliseconds",
     min: 1,
     max: 600_000,
     default: 3_000,

@@ -133,7 +133,8 @@ impl RequestBuilder {
         self
     }
 
-    /// How long an answer may take, 1 to 600,000 milliseconds; 3,000 by default.
+    /// How long answers are waited for after the last probe of a run, and after an end-to-end probe: 1 to 600,000 milliseconds;
+    /// 3,000 by default.
     #[must_use]
     pub fn timeout_ms(mut self, timeout: impl Into<i64>) -> Self {
         self.timeout_ms = timeout.into();
