@@ -375,8 +375,9 @@ impl Run {
         }
         match self.path.latest_unanswered(self.schedule.max_ttl) {
             Some(_) => {
-                let unhurried = self.destination_ahead().is_some_and(|distance| distance.exact);
-                let wait = if unhurried { self.patience() } else { self.schedule.timeout };
+                let spread = matches!(self.schedule.pace, Pace::Ahead { .. })
+                    && self.destination_ahead().is_some_and(|distance| distance.exact);
+                let wait = if spread { self.patience() } else { self.schedule.timeout };
                 self.last_sent.map(|sent| sent + wait)
             }
             None => Some(Timestamp::ZERO),

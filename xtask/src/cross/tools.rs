@@ -1,6 +1,5 @@
 //! What has to be there: Debian packages, standard libraries, zig.
 
-use std::ffi::OsString;
 use std::fs;
 use std::process::Command;
 
@@ -54,9 +53,9 @@ pub(super) fn install_zig(workshop: &Workshop) -> Result<(), Failure> {
         eprintln!("present");
         return Ok(());
     }
-    run(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(&directory))?;
-    let pip: OsString = directory.join("bin/pip").into();
-    run(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(ZIG))?;
+    run(Command::new("/usr/bin/python3").args(["-m", "venv", "--clear"]).arg(&directory))?;
+    let mut pip = Command::new(directory.join("bin/python"));
+    run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(ZIG))?;
     fs::write(&noted, versions).map_err(|error| Failure::CannotWrite { path: noted, error })
 }
 
