@@ -1,8 +1,7 @@
 //! `cargo xtask deb`: a Debian package of the command.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io;
+use std::path::Path;
 
 use crate::Command;
 use crate::checksum;
@@ -10,7 +9,7 @@ use crate::crates;
 use crate::failure::Failure;
 use crate::generated;
 use crate::metadata::Metadata;
-use crate::process::{cargo, run};
+use crate::process::{cargo, output, run};
 
 pub(crate) const COMMAND: Command = Command {
     name: "deb",
@@ -24,15 +23,16 @@ fn deb(arguments: &[OsString]) -> Result<(), Failure> {
     run(&mut cargo("build --release --locked --package traceroute-cli".split(' ')))?;
     let program = metadata.target_directory.join("release").join(crates::COMMAND);
     generated::write(&program, &metadata.workspace_root.join("target/package"))?;
-    run(cargo("deb --no-build --locked --package traceroute-cli".split(' ')).args(arguments))?;
-    let shelf = metadata.target_directory.join("debian");
-    let cannot_read = |error: io::Error| Failure::CannotRead { path: shelf.clone(), error };
-    for entry in fs::read_dir(&shelf).map_err(cannot_read)? {
-        let path = entry.map_err(cannot_read)?.path();
-        if let (Some("deb"), Some(name)) =
-            (path.extension().and_then(OsStr::to_str), path.file_name().and_then(OsStr::to_str))
-        {
-            checksum::write(&shelf, name)?;
+    // It says where the package is, on a line of its own.
+    let said = output(cargo("deb --no-build --locked --package traceroute-cli".split(' ')).args(arguments))?;
+    for package in String::from_utf8_lossy(&said).lines().map(Path::new) {
+        if let (Some("deb"), Some(directory), Some(name)) = (
+            package.extension().and_then(OsStr::to_str),
+            package.parent(),
+            package.file_name().and_then(OsStr::to_str),
+        ) {
+            checksum::write(directory, name)?;
+            eprintln!("{}", package.display());
         }
     }
     Ok(())

@@ -93,8 +93,10 @@ fn system(target: &str) -> &'static str {
         "windows"
     } else if target.contains("-darwin") {
         "macos"
-    } else {
+    } else if target.contains("-linux-") {
         "linux"
+    } else {
+        "another system"
     }
 }
 
@@ -183,6 +185,7 @@ mod tests {
             ("x86_64-pc-windows-msvc", "windows"),
             ("aarch64-apple-darwin", "macos"),
             ("x86_64-unknown-linux-musl", "linux"),
+            ("x86_64-unknown-freebsd", "another system"),
         ] {
             assert_eq!(system(target), there);
         }

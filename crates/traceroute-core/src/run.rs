@@ -332,7 +332,7 @@ impl Run {
             Some(distance) if ttl <= distance.ttl => None,
             Some(distance) => {
                 let waited = self.path.sent_at(distance.ttl)? + self.patience();
-                Some(waited.max(last_sent + self.interval_beyond(distance, ttl, last_sent, every)?))
+                Some(waited.max(last_sent + self.interval_beyond(distance, last_sent, every)?))
             }
             None => {
                 let farthest = self.farthest().max(self.schedule.first_ttl.get() - 1);
@@ -341,23 +341,26 @@ impl Run {
         }
     }
 
-    /// The time from one probe beyond `destination` to that with `ttl`. One that has answered sisters and not this run may send so
-    /// many ICMP errors a second only: the probes are spread over the time that the run would take anyway.
+    /// The time from the last probe to the next one beyond `destination`. One that has answered sisters and not this run may send
+    /// so many ICMP errors a second only: the probes are spread over the time that the run would take anyway.
     fn interval_beyond(
         &self,
         destination: Distance,
-        ttl: Ttl,
         last_sent: Timestamp,
         every: Duration,
     ) -> Option<Duration> {
         if !destination.exact {
             return Some(every);
         }
-        let beyond = |from: Ttl| u32::from(self.schedule.max_ttl.get().saturating_sub(from.get()));
-        let usual_end =
-            self.path.sent_at(destination.ttl)? + every * beyond(destination.ttl) + self.schedule.timeout;
-        let spare = usual_end.saturating_since(last_sent).saturating_sub(self.patience());
-        Some(every.max(spare / (beyond(ttl) + 1)))
+        let spare = self.usual_end(destination, every)?.saturating_since(last_sent);
+        let unsent = u32::from(self.path.unsent()).max(1);
+        Some(every.max(spare.saturating_sub(self.patience()) / unsent))
+    }
+
+    /// When the run would be over if it sent a probe `every` so often beyond `destination`, and nobody answered.
+    fn usual_end(&self, destination: Distance, every: Duration) -> Option<Timestamp> {
+        let beyond = self.schedule.max_ttl.get().saturating_sub(destination.ttl.get());
+        Some(self.path.sent_at(destination.ttl)? + every * beyond.into() + self.schedule.timeout)
     }
 
     /// The time at which the run is over if nothing more happens, where that can be told yet.
@@ -375,13 +378,19 @@ impl Run {
         }
         match self.path.latest_unanswered(self.schedule.max_ttl) {
             Some(_) => {
-                let spread = matches!(self.schedule.pace, Pace::Ahead { .. })
-                    && self.destination_ahead().is_some_and(|distance| distance.exact);
-                let wait = if spread { self.patience() } else { self.schedule.timeout };
-                self.last_sent.map(|sent| sent + wait)
+                let last_sent = self.last_sent?;
+                let end = last_sent + self.schedule.timeout;
+                Some(self.spread_end(last_sent).map_or(end, |spread| spread.min(end)))
             }
             None => Some(Timestamp::ZERO),
         }
+    }
+
+    /// When a run is over that has spread its last probes.
+    fn spread_end(&self, last_sent: Timestamp) -> Option<Timestamp> {
+        let Pace::Ahead { every, .. } = self.schedule.pace else { return None };
+        let destination = self.destination_ahead().filter(|distance| distance.exact)?;
+        Some(self.usual_end(destination, every)?.max(last_sent + self.patience()))
     }
 
     /// When the method is given up, if it is said not to work: when the destination has not shown for long enough that it does,
@@ -407,7 +416,10 @@ impl Run {
         let mut known = Knowledge { distance: self.path.distance(), ..Knowledge::default() };
         known.merge(self.shared);
         let trusted = |distance: &Distance| distance.exact || self.schedule.trusts_guesses;
-        known.distance.filter(trusted).filter(|distance| distance.ttl.get() > self.path.farthest())
+        let known =
+            known.distance.filter(trusted).filter(|distance| distance.ttl.get() > self.path.farthest())?;
+        // One that is nearer is reached by all probes.
+        Some(Distance { ttl: known.ttl.max(self.schedule.first_ttl), ..known })
     }
 
     fn farthest(&self) -> u8 {

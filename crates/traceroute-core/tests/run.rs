@@ -173,6 +173,50 @@ fn what_another_flow_has_learnt_ends_nothing() {
     assert_eq!(run.report().hops.len(), 12, "the last TTL was probed");
 }
 
+/// The destination is the last TTL, or all was sent before a sister told of it: the own answer may still be on its way.
+#[test]
+fn what_a_sister_knows_does_not_end_the_wait_for_the_last_probe() {
+    for (max_ttl, distance, learnt) in [(6, 6, 500), (30, 9, 2_000)] {
+        let mut run = parallel(max_ttl);
+        let mut now = 0;
+        while now < learnt {
+            send(&mut run, now);
+            if now == 0 {
+                time_exceeded(&mut run, 1, 1);
+            }
+            now += 50;
+        }
+        let knowledge = Knowledge {
+            farthest: 1,
+            distance: Some(Distance { ttl: ttl(distance), exact: true }),
+            port: None,
+        };
+        run.handle_learnt(knowledge);
+        run.handle_timeout(at(learnt + 400));
+        assert!(!run.is_finished(), "{max_ttl}");
+        port_unreachable(&mut run, max_ttl, distance, learnt + 400);
+        assert_eq!(run.report().hops.len(), usize::from(distance));
+        assert!(run.report().reached);
+    }
+}
+
+#[test]
+fn a_destination_before_the_first_ttl_is_not_flooded() {
+    let schedule = Schedule::parallel(ttl(10), ttl(30), TIMEOUT);
+    let mut run = Run::new(Protocol::Udp, TARGET, schedule);
+    run.handle_learnt(Knowledge {
+        farthest: 3,
+        distance: Some(Distance { ttl: ttl(4), exact: true }),
+        port: None,
+    });
+    assert_eq!(send(&mut run, 0), [10]);
+    assert_eq!(send(&mut run, 199), [] as [u8; 0]);
+    assert_eq!(send(&mut run, 300), [11]);
+    // The first is silent, and the destination shows where it would have been.
+    port_unreachable(&mut run, 11, 4, 310);
+    assert_eq!(answered(&run), [Some(TARGET)]);
+}
+
 #[test]
 fn a_barrier_of_one_flow_is_no_news_to_another() {
     let mut run = parallel(30);

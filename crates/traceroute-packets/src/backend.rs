@@ -219,8 +219,12 @@ impl Backend {
         if families.include(target) {
             return Ok(());
         }
-        let (technique, family) = (technique.name(), Family::of(target));
-        Err(TracerouteError::NotCapable { technique, family, remedy: self.remedy() })
+        let family = Family::of(target);
+        Err(TracerouteError::NotCapable {
+            technique: technique.name(),
+            family,
+            remedy: self.remedy(technique),
+        })
     }
 
     /// Whether a choice may be made for probes toward an address; an error that says what to do instead if not.
@@ -276,15 +280,19 @@ impl Backend {
                 "no router was heard, perhaps because Windows' firewall drops ICMP errors before programs see \
                  them (`netsh advfirewall firewall add rule name=\"ICMPv4 errors\" protocol=icmpv4:any,any dir=in \
                  action=allow` lets them in), or because raw sockets hear nothing on an edition for clients: \
-                 --proto icmp and --proto tcp --tcp-method syn_socket need none",
+                 --proto tcp --tcp-method syn_socket needs none, nor does --proto icmp without --interface, --tos and --dscp",
             ),
             _ => None,
         }
     }
 
     /// What to do where something is not possible.
-    const fn remedy(self) -> Remedy {
+    const fn remedy(self, technique: Technique) -> Remedy {
         match self {
+            Self::RawSockets | Self::ClientRawSockets if matches!(technique, Technique::Icmp) => {
+                &"the raw sockets of Windows know IPv4 only, and its own echo requests neither --interface nor --tos nor --dscp: \
+                  leave these out, or use --windows-driver, which needs the network driver of the Datadog Agent"
+            }
             Self::RawSockets => {
                 &"the raw sockets of Windows know UDP, ICMP and TCP SYN over IPv4: use --proto icmp for IPv6, and for \
                  all else --windows-driver, which needs the network driver of the Datadog Agent"

@@ -154,7 +154,9 @@ pub(crate) fn unknown_variables(names: impl IntoIterator<Item = OsString>) -> Ve
     };
     let of_kubernetes = |name: &str| {
         let rest = name.strip_prefix(PREFIX).unwrap_or_default();
-        rest == "PORT" || ["SERVICE_HOST", "SERVICE_PORT", "PORT_"].iter().any(|form| rest.contains(form))
+        rest == "PORT"
+            || rest.ends_with("_PORT")
+            || ["SERVICE_HOST", "SERVICE_PORT", "PORT_"].iter().any(|form| rest.contains(form))
     };
     let names = names.into_iter().filter_map(|name| name.into_string().ok());
     names.filter(|name| name.starts_with(PREFIX) && !is_known(name) && !of_kubernetes(name)).collect()
@@ -256,6 +258,7 @@ mod tests {
             "DATADOG_TRACEROUTE_TOKN_FILE",
             "DATADOG_TRACEROUTE_PORT",
             "DATADOG_TRACEROUTE_PORT_3765_TCP_ADDR",
+            "DATADOG_TRACEROUTE_SERVER_PORT",
             "DATADOG_TRACEROUTE_SERVICE_PORT_HTTP",
             "PATH",
         ];

@@ -158,13 +158,21 @@ impl<'a> Tally<'a> {
         self.events.send(|| TraceEvent::EndToEnd { probe, rtt });
     }
 
-    /// Whether the target has answered some runs or end-to-end probes, and others not.
-    fn some_were_answered(&self, runs: &[RunResult]) -> bool {
-        // Of a run that was stopped nobody knows whether it would have been answered.
-        let runs = runs.iter().filter(|run| run.end_reason != EndReason::Interrupted).map(|run| run.reached);
-        let mut answered = runs.chain(self.rtts.iter().map(Option::is_some));
-        let first = answered.next();
-        answered.any(|next| Some(next) != first)
+    /// Whether the target has answered some runs or end-to-end probes by ICMP errors, as far as is known, and others not at all.
+    fn answers_in_part(&self, runs: &[(usize, Finished)]) -> bool {
+        let reports = runs.iter().map(|(_, run)| &run.report);
+        let ended = |reason| reports.clone().filter(move |run| run.end_reason == reason);
+        let by_errors = |run: &RunReport| {
+            let last = run.hops.last().and_then(|hop| hop.answer.as_ref());
+            last.is_none_or(|answer| answer.quoted.is_some())
+        };
+        let refused =
+            self.probes_failed.0.iter().filter(|(error, _)| !error.is_own()).map(|(_, count)| count);
+        let answered = self.rtts.iter().flatten().count();
+        let lost = (self.rtts.len() - answered).saturating_sub(refused.sum());
+        (answered > 0 || ended(EndReason::Destination).next().is_some())
+            && (lost > 0 || ended(EndReason::MaxTtl).next().is_some())
+            && ended(EndReason::Destination).all(by_errors)
     }
 
     /// If no router was heard at all, `why_no_router` is a warning.
@@ -184,10 +192,9 @@ impl<'a> Tally<'a> {
         let speaking = finished.iter().filter(|(_, finished)| finished.report.target_speaks).count();
         let no_router =
             why_no_router.filter(|_| heard_no_router(finished.iter().map(|(_, run)| &run.report)));
+        let limited = request.protocol == Protocol::Udp && self.answers_in_part(&finished);
         let runs = finished.into_iter().map(|(index, finished)| result(finished, self.fell_back_to(index)));
-        let runs: Vec<RunResult> = runs.collect();
-        let limited =
-            (request.protocol == Protocol::Udp && self.some_were_answered(&runs)).then(|| LIMITED.to_owned());
+        let runs = runs.collect();
         let mut traceroute = Traceroute::new(runs);
         if request.skip_private_hops {
             // Hops have been counted.
@@ -202,7 +209,8 @@ impl<'a> Tally<'a> {
                 self.runs()
             )
         }));
-        let warnings = warnings.chain(no_router.map(str::to_owned)).chain(limited);
+        let warnings =
+            warnings.chain(no_router.map(str::to_owned)).chain(limited.then(|| LIMITED.to_owned()));
         Ok(Results {
             test_run_id: random_id(),
             protocol: request.protocol,

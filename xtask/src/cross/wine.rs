@@ -46,7 +46,8 @@ fn wine(workshop: &Workshop) -> Command {
 /// A Windows of our own, with the library that this Wine lacks.
 pub(super) fn make_prefix(workshop: &Workshop) -> Result<(), Failure> {
     let system = prefix(workshop).join("drive_c/windows/system32");
-    if system.exists() {
+    // Wine writes the registry last.
+    if prefix(workshop).join("system.reg").exists() {
         eprintln!("present");
     } else {
         fs::create_dir_all(&workshop.directory)

@@ -49,6 +49,11 @@ impl<'ast> Visit<'ast> for Conditions {
         visit::visit_impl_item_fn(self, function);
     }
 
+    fn visit_trait_item_fn(&mut self, function: &'ast syn::TraitItemFn) {
+        self.visit_inner(&function.attrs);
+        visit::visit_trait_item_fn(self, function);
+    }
+
     fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
         if self.depth > 0 {
             self.note_attribute(attribute);
@@ -170,6 +175,7 @@ mod tests {
             fn four() {
                 #![cfg_attr(unix, allow(unused))]
             }
+            trait T { fn seven() { #![cfg_attr(unix, allow(unused))] } }
             fn six() { assert!(!vec![cfg!(unix)].is_empty()); }
             impl S { fn five(&self) { assert!(core::cfg_select! { _ => { true } }); } }
         ";
@@ -177,7 +183,7 @@ mod tests {
         let mut lines: Vec<_> =
             found.iter().filter_map(|line| line.split([':', ' ']).nth(1)).map(str::to_owned).collect();
         lines.dedup();
-        assert_eq!(lines, ["3", "4", "7", "8", "9", "10", "11", "14", "16", "17"], "{found:?}");
+        assert_eq!(lines, ["3", "4", "7", "8", "9", "10", "11", "14", "16", "17", "18"], "{found:?}");
     }
 
     #[test]

@@ -128,7 +128,8 @@ impl Path {
     /// belie that; otherwise at the TTL of its probe. Silence belies nothing: Linux sends six ICMP errors at once, and one a
     /// second from then on.
     fn position(&self, probe: Ttl, response: &ProbeResponse) -> Ttl {
-        let Some(distance) = quoted_distance(probe, response).filter(|ttl| *ttl < probe) else {
+        let quoted = quoted_distance(probe, response).map(|distance| distance.max(self.first));
+        let Some(distance) = quoted.filter(|ttl| *ttl < probe) else {
             return probe;
         };
         let free = self.slot(distance).is_some_and(|slot| {

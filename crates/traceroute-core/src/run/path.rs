@@ -139,6 +139,12 @@ impl Path {
         self.numbered().find(|(_, slot)| slot.called().is_none()).map(|(ttl, _)| ttl)
     }
 
+    /// How many TTLs have not been sent yet.
+    pub(super) fn unsent(&self) -> u8 {
+        let unsent = self.numbered().filter(|(_, slot)| slot.called().is_none()).count();
+        u8::try_from(unsent).unwrap_or(u8::MAX)
+    }
+
     /// When the first probe with this TTL or a higher one was sent.
     pub(super) fn first_sent_beyond(&self, ttl: Ttl) -> Option<Timestamp> {
         self.numbered().filter(|(at, _)| *at >= ttl).filter_map(|(_, slot)| slot.called()).min()

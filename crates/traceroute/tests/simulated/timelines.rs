@@ -252,6 +252,22 @@ async fn a_target_that_has_few_icmp_errors_left_is_where_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn loss_is_not_excused_where_nothing_is_limited() {
+    let lossy = |topology: Topology| topology.with_link(2, |link| link.set_loss(0.3));
+    let answers = lossy(Topology::chain(2).with_target(|target| target.services.udp = UdpService::Echo));
+    let refuses = Some(Refusal::NoRoute(Unreachable::Host));
+    let barred = Topology::chain(2).with_router(2, |router| router.refuses = refuses);
+    for (topology, protocol) in
+        [(answers, Protocol::Udp), (lossy(Topology::chain(2)), Protocol::Icmp), (barred, Protocol::Udp)]
+    {
+        let lab = Lab::new(topology).await;
+        let (results, _) = lab.trace(one_run(2, protocol).traceroute_queries(2).e2e_queries(30)).await;
+        assert!(results.e2e_probe.packets_received < 30, "{protocol}");
+        assert_eq!(results.warnings, [] as [&str; 0], "{protocol}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_udp_answer_is_the_destination() {
     for service in [UdpService::Answer(b"hello".to_vec()), UdpService::Echo] {
         let lab =

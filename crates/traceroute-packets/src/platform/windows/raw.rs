@@ -12,9 +12,9 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use traceroute_core::{Destination, Direction, Operation, Sink, Stamp, TracerouteError};
+use traceroute_core::{Destination, Direction, Family, Operation, Sink, Stamp, TracerouteError};
 use traceroute_wire::{Datagram, protocol};
-use windows_sys::Win32::Networking::WinSock::IPPROTO_IP;
+use windows_sys::Win32::Networking::WinSock::{IPPROTO_IP, WSAEINVAL};
 
 use super::reader::{Handler, Opened, Reader, Reading, Role};
 use super::sockets::leave_through;
@@ -92,9 +92,22 @@ impl Sink for RawSink {
         let socket = self.socket(to)?;
         let stamp = Stamp::user(self.clock.now());
         let sent = socket.send_to(datagram, &SockAddr::from(SocketAddrV4::new(address, 0)));
-        sent.map_err(|error| not_sent(&error, target, datagram.len()))?;
+        sent.map_err(|error| rejected(&error, target, datagram))?;
         self.begin(&socket)?;
         Ok(stamp)
+    }
+}
+
+fn rejected(error: &io::Error, target: IpAddr, datagram: &[u8]) -> TracerouteError {
+    let is_tcp = Datagram::parse(datagram).is_some_and(|datagram| datagram.header.protocol == protocol::TCP);
+    match error.raw_os_error() {
+        // What clients say to TCP, and perhaps some that call themselves servers.
+        Some(WSAEINVAL) if is_tcp => TracerouteError::NotCapable {
+            technique: "TCP by raw sockets",
+            family: Family::V4,
+            remedy: &"this Windows does not send it: use --tcp-method syn_socket, or --windows-driver",
+        },
+        _ => not_sent(error, target, datagram.len()),
     }
 }
 
@@ -203,5 +216,13 @@ mod tests {
             assert_eq!(can_be_an_answer(&packet(number, 443, to), &ports), expected, "{number} to {to}");
         }
         assert!(!can_be_an_answer(&packet(protocol::UDP, 443, 40_000)[..22], &ports));
+    }
+
+    #[test]
+    fn tcp_that_a_system_does_not_send_is_told_so() {
+        let invalid = io::Error::from_raw_os_error(WSAEINVAL);
+        let said = |number| rejected(&invalid, loopback().address, &packet(number, 1, 2)).to_string();
+        assert!(said(protocol::TCP).contains("syn_socket"), "{}", said(protocol::TCP));
+        assert!(!said(protocol::UDP).contains("TCP"), "{}", said(protocol::UDP));
     }
 }

@@ -216,7 +216,7 @@ impl Input {
         let (opened, reads) = (state.opened.take(), state.reads);
         drop(state);
         if let Some(opened) = opened {
-            // What that does not end ends with the handle, which is closed behind it.
+            // A device is nobody else's: what that does not end ends with its handle, which is closed behind it.
             let _ = cancel(opened.file());
         }
         reads

@@ -100,13 +100,13 @@ impl Shared {
     /// Puts into the inbox what the attempt of a flow has come to, if it is the one of this number, or any, and has ended.
     fn settle(&self, flow: Flow, number: Option<u64>) -> Option<Attempt> {
         let stamp = Stamp::user(self.clock.now());
-        // Held while the socket is asked, so that nobody else is told what it tells once only.
+        // Held until the answer is in the inbox: a socket tells its end once only, and who looks meanwhile is to find the one or the
+        // other.
         let mut under_way = self.lock();
         let attempt = under_way.by_flow.get(&flow);
         let attempt = attempt.filter(|attempt| number.is_none_or(|number| attempt.number == number))?;
         let conclusion = self.ask(attempt)?;
         let attempt = under_way.by_flow.remove(&flow)?;
-        drop(under_way);
         match conclusion {
             Conclusion::Answered(answer) => {
                 if let Some(datagram) = answers::packet(&attempt.probe.datagram, &answer) {
@@ -119,6 +119,7 @@ impl Shared {
                 warn!(errno, remote = %attempt.probe.remote, "a connection failed");
             }
         }
+        drop(under_way);
         Some(attempt)
     }
 
