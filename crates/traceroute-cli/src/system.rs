@@ -13,8 +13,8 @@ mod imp {
 
     /// What grants the permission to this program, wherever it is.
     pub(crate) fn grant() -> Option<String> {
-        let program = std::env::current_exe().ok()?;
-        Some(format!("`sudo setcap cap_net_raw+ep '{}'` grants it to the program", program.display()))
+        let program = std::env::current_exe().ok()?.display().to_string().replace('\'', r"'\''");
+        Some(format!("`sudo setcap cap_net_raw+ep '{program}'` grants it to the program"))
     }
     pub(crate) const ROUTE: &str = "`ip route get ADDRESS`, with `from SOURCE` or `oif INTERFACE` where those are chosen, \
                                     shows what this host knows of the way";

@@ -1,5 +1,7 @@
 //! The driver of all raw methods: a method, a source of captured packets and a sink.
 
+use std::time::Duration;
+
 use traceroute_core::{
     Captured, Destination, Direction, Event, Knowledge, ProbeId, ProbeProtocol, Run, Sink, Source, Stamp,
     Timestamp, TracerouteDriver, TracerouteError,
@@ -10,6 +12,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::clock::Clock;
 use crate::watched::Watched;
+
+/// How long a source may take to say that all has been read that had arrived. It hardly takes milliseconds, unless something of the
+/// system's is stuck: then time goes on without it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Sends a run's probes through `N` and finds their answers in `S`.
 #[derive(Debug)]
@@ -114,10 +120,14 @@ where
                 }
                 // The time for an answer is over only if none waits to be read: the process may have been stopped, or have
                 // a thousand other runs to care for.
-                () = expiry(at), if asked.is_none() => {
-                    *asked = Some(clock.now());
-                    source.catch_up();
-                }
+                () = expiry(asked.map_or(at, |asked| Some(clock.instant(asked + PATIENCE)))) => match asked.take() {
+                    None => {
+                        *asked = Some(clock.now());
+                        source.catch_up();
+                    }
+                    Some(asked) if until.is_some_and(|until| until <= asked) => return Ok(Event::Deadline),
+                    Some(_) => {}
+                },
             }
         }
     }

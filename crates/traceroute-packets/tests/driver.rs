@@ -97,3 +97,27 @@ async fn packets_that_keep_coming_do_not_keep_a_run_from_its_end() {
     assert!(matches!(third, Event::Reply(_)), "{third:?}");
     assert_eq!(driver.now(), latest);
 }
+
+/// Never says that it has caught up.
+struct Stuck;
+
+impl Source for Stuck {
+    async fn recv(&mut self) -> Result<Option<Captured<'_>>, TracerouteError> {
+        std::future::pending().await
+    }
+
+    fn catch_up(&mut self) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_stuck_does_not_keep_a_run_from_its_end() {
+    let clock = Clock::since(Instant::now());
+    let to = Destination::routed(TARGET);
+    let mut driver = PacketDriver::new(Credulous, Stuck, Nowhere, to, clock, None, |_: &mut Run| {});
+    let deadline = Timestamp::ZERO + Duration::from_millis(300);
+    assert_eq!(driver.next_event(Some(deadline)).await, Ok(Event::Deadline));
+    assert_eq!(driver.now(), deadline + Duration::from_secs(2));
+    let later = driver.now() + Duration::from_millis(100);
+    assert_eq!(driver.next_event(Some(later)).await, Ok(Event::Deadline), "it is asked again");
+    assert_eq!(driver.now(), later + Duration::from_secs(2));
+}

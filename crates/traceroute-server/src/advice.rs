@@ -18,8 +18,8 @@ mod imp {
     pub(crate) const LIMIT: &str = "`ulimit -n` shows and raises the limit";
 
     pub(super) fn grant() -> Option<String> {
-        let program = env::current_exe().ok()?;
-        Some(format!("`sudo setcap cap_net_raw+ep '{}'` grants it to the program", program.display()))
+        let program = env::current_exe().ok()?.display().to_string().replace('\'', r"'\''");
+        Some(format!("`sudo setcap cap_net_raw+ep '{program}'` grants it to the program"))
     }
 }
 

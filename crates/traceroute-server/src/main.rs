@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 /// Serves until a signal ends it.
 fn run(settings: Settings) -> Result<(), String> {
     let Settings { address, log, options, connections, tracer } = settings;
-    let listener = listen(&address).map_err(|error| format!("cannot listen at {address}: {error}"))?;
+    let listener = listen(&address).map_err(|error| format!("cannot listen at {address:?}: {error}"))?;
     let bound = listener.local_addr().map_or(address, |bound| bound.to_string());
     let tracer = tracer.prepare().map_err(|error| with_advice(&error))?;
     // Before there are other threads, and after what may need more: a port below 1024, a file with a token, a large buffer. Its

@@ -55,19 +55,21 @@ const BACKLOG: i32 = 4096;
 
 /// Listens at an address as the reference takes it: `:3765` is every address of both families.
 pub fn listen(address: &str) -> io::Result<StdListener> {
-    if let Some(port) = address.strip_prefix(':') {
-        let port =
-            port.parse().map_err(|_| io::Error::new(ErrorKind::InvalidInput, "the port is no number"))?;
+    let form = || {
+        let text = "the forms are HOST:PORT, [ADDRESS]:PORT and :PORT, with a port from 0 to 65535";
+        io::Error::new(ErrorKind::InvalidInput, text)
+    };
+    let (host, port) = address.rsplit_once(':').ok_or_else(form)?;
+    let port: u16 = port.parse().map_err(|_| form())?;
+    if host.is_empty() {
         return bind((Ipv6Addr::UNSPECIFIED, port).into())
             // A host without IPv6.
             .or_else(|_| bind(SocketAddr::from(([0, 0, 0, 0], port))));
     }
-    let mut last = io::Error::new(ErrorKind::InvalidInput, "the name has no address");
-    let port = address.rsplit_once(':').map(|(_, port)| port);
-    if port.is_none_or(|port| port.parse::<u16>().is_err()) {
-        let form = "it has no port: the forms are HOST:PORT, [ADDRESS]:PORT and :PORT";
-        return Err(io::Error::new(ErrorKind::InvalidInput, form));
+    if host.contains(':') && !host.starts_with('[') {
+        return Err(form());
     }
+    let mut last = io::Error::new(ErrorKind::InvalidInput, "the name has no address");
     for address in address.to_socket_addrs()? {
         match bind(address) {
             Ok(listener) => return Ok(listener),

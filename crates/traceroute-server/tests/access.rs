@@ -348,7 +348,7 @@ fn a_target_that_is_asked_for_too_often_is_left_alone() {
 fn every_variable_is_read() {
     let namespace = Namespace::new().unwrap();
     for (variable, value, part) in [
-        ("ADDR", "nowhere", "cannot listen at nowhere"),
+        ("ADDR", "nowhere", "cannot listen at \"nowhere\": the forms are"),
         ("LOG_LEVEL", "loud", "--log-level"),
         ("LOG_FORMAT", "xml", "--log-format"),
         ("WINDOWS_DRIVER", "maybe", "--windows-driver"),

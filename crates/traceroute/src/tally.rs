@@ -225,8 +225,8 @@ impl<'a> Tally<'a> {
 
 /// What else may be why a target that answers does not answer all UDP probes (`net/ipv4/icmp.c` and `icmp_ratelimit` of Linux).
 const LIMITED: &str = "the target has answered some of the UDP probes only: this need not be loss, for hosts limit the ICMP errors \
-                       that they send, Linux to six at once and then one a second for each source; ICMP and TCP probes are not \
-                       limited so";
+                       that they send, Linux to six at once and then one a second for each source; a target's answers to ICMP and TCP \
+                       probes are not limited so";
 
 fn result(finished: Finished, method: Option<TcpMethod>) -> RunResult {
     let Finished { id, source, destination, report, drops, mode } = finished;

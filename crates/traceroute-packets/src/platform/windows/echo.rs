@@ -6,8 +6,10 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use traceroute_core::{Destination, Direction, Family, Operation, Sink, Stamp, TracerouteError};
 use traceroute_wire::{Datagram, IcmpMessage};
 use tracing::warn;
@@ -19,6 +21,12 @@ use crate::clock::Clock;
 use crate::inbox::{Inbox, Packet};
 use crate::platform::errors::{not_sent, refused};
 use crate::platform::sockets::zone;
+
+/// How long the system may take to begin a request, which it is not to wait for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What it takes longer for is said to be `ERROR_TIMEOUT`.
+const STUCK: i32 = 1460;
 
 /// Sends echo requests and puts their answers into an inbox.
 pub(super) struct EchoSink {
@@ -77,8 +85,10 @@ impl Sink for EchoSink {
             }),
         };
         self.thread.send(request).map_err(|error| refused(Operation::Capture, &error))?;
-        // The thread drops no request.
-        let begun = begins.await.map_err(|_| TracerouteError::CaptureEnded)?;
+        // The thread drops no request, but the system may keep it.
+        let begun = timeout(PATIENCE, begins).await;
+        let begun = begun.map_err(|_| refused(Operation::Capture, &io::Error::from_raw_os_error(STUCK)))?;
+        let begun = begun.map_err(|_| TracerouteError::CaptureEnded)?;
         begun.map_err(|errno| match errno {
             PACKET_TOO_BIG => TracerouteError::MessageTooLong { target: to.address, size: datagram.len() },
             errno => not_sent(&io::Error::from_raw_os_error(errno.cast_signed()), to.address, datagram.len()),
