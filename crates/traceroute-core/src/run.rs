@@ -247,6 +247,7 @@ impl Run {
     /// A sister run of the same request has learnt something.
     pub fn handle_learnt(&mut self, knowledge: Knowledge) {
         self.shared.merge(knowledge);
+        self.path.told = self.shared.distance.filter(|distance| distance.exact).map(|distance| distance.ttl);
     }
 
     /// Ends the run now, with what it knows.

@@ -124,12 +124,12 @@ impl Path {
             .min_by_key(|ending| (!ending.destination, ending.ttl, ending.shown_by))
     }
 
-    /// Where an answer that ends the path stands on it: at the distance that its quote shows, unless other answers
-    /// belie that; otherwise at the TTL of its probe. Silence belies nothing: Linux sends six ICMP errors at once, and one a
+    /// Where an answer that ends the path stands on it: at the distance that its quote shows, or its TTL and sisters together, unless
+    /// other answers belie that; otherwise at the TTL of its probe. Silence belies nothing: Linux sends six ICMP errors at once, and one a
     /// second from then on.
     fn position(&self, probe: Ttl, response: &ProbeResponse) -> Ttl {
-        let quoted = quoted_distance(probe, response).map(|distance| distance.max(self.first));
-        let Some(distance) = quoted.filter(|ttl| *ttl < probe) else {
+        let shown = quoted_distance(probe, response).or_else(|| self.agreed_distance(response));
+        let Some(distance) = shown.map(|ttl| ttl.max(self.first)).filter(|ttl| *ttl < probe) else {
             return probe;
         };
         let free = self.slot(distance).is_some_and(|slot| {
@@ -139,6 +139,16 @@ impl Path {
         });
         let believed = free && distance.get() > self.farthest();
         if believed { distance } else { probe }
+    }
+
+    /// The distance of an answer that quotes nothing, where its own TTL and what the destination told sisters agree: the probes
+    /// before were lost.
+    fn agreed_distance(&self, response: &ProbeResponse) -> Option<Ttl> {
+        if response.quoted.is_some() {
+            return None;
+        }
+        let guess = Distance::guessed(response.ttl)?.ttl;
+        self.told.filter(|told| *told == guess)
     }
 
     /// What this path tells about itself to runs of other flows: a barrier may stand in the way of this one only.

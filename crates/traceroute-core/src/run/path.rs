@@ -62,6 +62,8 @@ pub(super) struct Path {
     pub(super) target: IpAddr,
     pub(super) first: Ttl,
     pub(super) slots: Vec<Slot>,
+    /// How far the destination is for sister runs that it has told exactly.
+    pub(super) told: Option<Ttl>,
     /// Answers that name no probe, in the order in which they came.
     pub(super) unnamed: Vec<ProbeResponse>,
 }
@@ -71,7 +73,7 @@ impl Path {
         let len = usize::from(max.get().saturating_sub(first.get())) + 1;
         let mut slots = Vec::new();
         slots.resize_with(len, Slot::default);
-        Self { protocol, target, first, slots, unnamed: Vec::new() }
+        Self { protocol, target, first, slots, told: None, unnamed: Vec::new() }
     }
 
     pub(super) fn slot(&self, ttl: Ttl) -> Option<&Slot> {

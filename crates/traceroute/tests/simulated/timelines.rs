@@ -252,6 +252,22 @@ async fn a_target_that_has_few_icmp_errors_left_is_where_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lost_packet_makes_no_run_longer_than_its_sisters() {
+    for protocol in [Protocol::Udp, Protocol::Icmp, Protocol::Tcp] {
+        for lost in 0..8 {
+            let topology =
+                Topology::chain(3).with_link(3, |link| link.forward.drop = [lost, lost + 1].into());
+            let lab = Lab::new(topology).await;
+            let (results, _) = lab.trace(one_run(3, protocol).traceroute_queries(3)).await;
+            for run in 0..3 {
+                let path = addresses(&results, run);
+                assert_eq!(path, ["10.71.0.2", "10.71.1.2", "10.71.2.2", "10.71.3.2"], "{protocol} {lost}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn loss_is_not_excused_where_nothing_is_limited() {
     let lossy = |topology: Topology| topology.with_link(2, |link| link.set_loss(0.3));
     let answers = lossy(Topology::chain(2).with_target(|target| target.services.udp = UdpService::Echo));
