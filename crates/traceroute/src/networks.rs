@@ -35,36 +35,25 @@ pub(crate) struct Wanted {
     pub(crate) choices: Vec<Choice>,
 }
 
-/// One of the networks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Which {
-    Usual,
-    Driver,
-    Connections,
-    EchoRequests,
-}
-
-/// Which network a request uses, where the usual one is of this backend and perhaps at its end. A network that was put together by
-/// somebody else is the only one.
-fn which(usual: Backend, has_ended: bool, echo_requests_are_offered: bool, wanted: &Wanted) -> Which {
+/// By which access a request goes after all, where the usual network is of this backend and may have come to an end. One that
+/// was put together by somebody else is the only one.
+fn which(usual: Backend, has_ended: bool, echo_requests_are_offered: bool, wanted: &Wanted) -> Access {
     match (wanted.access, usual) {
-        (_, Backend::Assembled) => Which::Usual,
+        (_, Backend::Assembled) => Access::Usual,
         // Who may open raw sockets is not to see less than who may not.
         (Access::Usual, _)
             if echo_requests_are_offered
                 && (usual.is_doubtful() || !wanted.is_possible(usual))
                 && wanted.is_possible(Backend::EchoRequests) =>
         {
-            Which::EchoRequests
+            Access::EchoRequests
         }
         // The driver was stopped, to be replaced perhaps.
-        (Access::Usual | Access::Driver, Backend::Driver) if has_ended => Which::Driver,
+        (Access::Usual | Access::Driver, Backend::Driver) if has_ended => Access::Driver,
         (Access::Usual, _)
         | (Access::Driver, Backend::Driver)
-        | (Access::EchoRequests, Backend::EchoRequests) => Which::Usual,
-        (Access::Driver, _) => Which::Driver,
-        (Access::Connections, _) => Which::Connections,
-        (Access::EchoRequests, _) => Which::EchoRequests,
+        | (Access::EchoRequests, Backend::EchoRequests) => Access::Usual,
+        (asked_for, _) => asked_for,
     }
 }
 
@@ -97,10 +86,10 @@ impl Networks {
     pub(crate) async fn of(&self, wanted: &Wanted) -> Result<Arc<Network>, TracerouteError> {
         let offered = Access::EchoRequests.is_offered();
         let on_demand = match which(self.usual.backend(), self.usual.has_ended(), offered, wanted) {
-            Which::Usual => return Ok(Arc::clone(&self.usual)),
-            Which::Driver => &self.driver,
-            Which::Connections => &self.connections,
-            Which::EchoRequests => &self.echo_requests,
+            Access::Usual => return Ok(Arc::clone(&self.usual)),
+            Access::Driver => &self.driver,
+            Access::Connections => &self.connections,
+            Access::EchoRequests => &self.echo_requests,
         };
         on_demand.get().await
     }
@@ -162,7 +151,7 @@ mod tests {
     }
 
     /// What is used on Windows.
-    fn on_windows(usual: Backend, wanted: &Wanted) -> Which {
+    fn on_windows(usual: Backend, wanted: &Wanted) -> Access {
         which(usual, false, true, wanted)
     }
 
@@ -170,42 +159,42 @@ mod tests {
     fn icmp_goes_by_echo_requests_where_they_can_do_it_and_raw_sockets_may_hear_nothing() {
         let (v4, v6) = ("192.0.2.1", "2001:db8::1");
         for (usual, technique, target, choices, expected) in [
-            (Backend::RawSockets, Technique::Icmp, v4, &[][..], Which::EchoRequests),
-            (Backend::RawSockets, Technique::Icmp, v6, &[], Which::EchoRequests),
-            (Backend::RawSockets, Technique::Icmp, "fe80::1", &[Choice::Zone], Which::EchoRequests),
-            (Backend::RawSockets, Technique::Icmp, v4, &[Choice::TrafficClass], Which::Usual),
-            (Backend::RawSockets, Technique::Icmp, v6, &[Choice::TrafficClass], Which::Usual),
-            (Backend::RawSockets, Technique::Udp, v4, &[], Which::Usual),
-            (Backend::RawSockets, Technique::Syn, v4, &[], Which::Usual),
-            (Backend::RawSockets, Technique::Udp, v6, &[], Which::Usual),
-            (Backend::ClientRawSockets, Technique::Icmp, v4, &[], Which::EchoRequests),
-            (Backend::ClientRawSockets, Technique::Icmp, v4, &[Choice::Interface], Which::Usual),
-            (Backend::ClientRawSockets, Technique::Udp, v4, &[], Which::Usual),
-            (Backend::EchoRequests, Technique::Udp, v4, &[], Which::Usual),
-            (Backend::Driver, Technique::Icmp, v6, &[], Which::Usual),
-            (Backend::Driver, Technique::Icmp, "fe80::1", &[Choice::Zone], Which::EchoRequests),
+            (Backend::RawSockets, Technique::Icmp, v4, &[][..], Access::EchoRequests),
+            (Backend::RawSockets, Technique::Icmp, v6, &[], Access::EchoRequests),
+            (Backend::RawSockets, Technique::Icmp, "fe80::1", &[Choice::Zone], Access::EchoRequests),
+            (Backend::RawSockets, Technique::Icmp, v4, &[Choice::TrafficClass], Access::Usual),
+            (Backend::RawSockets, Technique::Icmp, v6, &[Choice::TrafficClass], Access::Usual),
+            (Backend::RawSockets, Technique::Udp, v4, &[], Access::Usual),
+            (Backend::RawSockets, Technique::Syn, v4, &[], Access::Usual),
+            (Backend::RawSockets, Technique::Udp, v6, &[], Access::Usual),
+            (Backend::ClientRawSockets, Technique::Icmp, v4, &[], Access::EchoRequests),
+            (Backend::ClientRawSockets, Technique::Icmp, v4, &[Choice::Interface], Access::Usual),
+            (Backend::ClientRawSockets, Technique::Udp, v4, &[], Access::Usual),
+            (Backend::EchoRequests, Technique::Udp, v4, &[], Access::Usual),
+            (Backend::Driver, Technique::Icmp, v6, &[], Access::Usual),
+            (Backend::Driver, Technique::Icmp, "fe80::1", &[Choice::Zone], Access::EchoRequests),
         ] {
             let wanted = wanted(Access::Usual, technique, target, choices);
             assert_eq!(on_windows(usual, &wanted), expected, "{usual:?} {wanted:?}");
         }
         let usual = wanted(Access::Usual, Technique::Icmp, v6, &[]);
-        assert_eq!(which(Backend::RawSockets, false, false, &usual), Which::Usual, "they are not offered");
+        assert_eq!(which(Backend::RawSockets, false, false, &usual), Access::Usual, "they are not offered");
     }
 
     #[test]
     fn a_request_has_what_it_asks_for() {
         for (access, usual, expected) in [
-            (Access::Driver, Backend::RawSockets, Which::Driver),
-            (Access::Driver, Backend::EchoRequests, Which::Driver),
-            (Access::Driver, Backend::Driver, Which::Usual),
-            (Access::Connections, Backend::EchoRequests, Which::Connections),
-            (Access::Connections, Backend::Driver, Which::Connections),
-            (Access::EchoRequests, Backend::RawSockets, Which::EchoRequests),
-            (Access::EchoRequests, Backend::EchoRequests, Which::Usual),
+            (Access::Driver, Backend::RawSockets, Access::Driver),
+            (Access::Driver, Backend::EchoRequests, Access::Driver),
+            (Access::Driver, Backend::Driver, Access::Usual),
+            (Access::Connections, Backend::EchoRequests, Access::Connections),
+            (Access::Connections, Backend::Driver, Access::Connections),
+            (Access::EchoRequests, Backend::RawSockets, Access::EchoRequests),
+            (Access::EchoRequests, Backend::EchoRequests, Access::Usual),
         ] {
             let wanted = wanted(access, Technique::Syn, "192.0.2.1", &[]);
             assert_eq!(on_windows(usual, &wanted), expected, "{access:?} {usual:?}");
-            assert_eq!(on_windows(Backend::Assembled, &wanted), Which::Usual, "there is no other");
+            assert_eq!(on_windows(Backend::Assembled, &wanted), Access::Usual, "there is no other");
         }
     }
 
@@ -213,9 +202,9 @@ mod tests {
     fn a_driver_that_has_ended_is_opened_again() {
         for access in [Access::Usual, Access::Driver] {
             let wanted = wanted(access, Technique::Udp, "192.0.2.1", &[]);
-            assert_eq!(which(Backend::Driver, true, true, &wanted), Which::Driver, "{access:?}");
+            assert_eq!(which(Backend::Driver, true, true, &wanted), Access::Driver, "{access:?}");
             assert_eq!(
-                which(Backend::RawSockets, true, true, &wanted) == Which::Driver,
+                which(Backend::RawSockets, true, true, &wanted) == Access::Driver,
                 access == Access::Driver
             );
         }

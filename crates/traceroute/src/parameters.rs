@@ -214,7 +214,7 @@ pub const SIZE: Number = Number {
     remark: " (bytes), but none from 1 to 65",
 };
 
-/// How long an answer may take.
+/// How long answers are waited for.
 pub const TIMEOUT: Number = Number {
     name: "timeout",
     meaning: "How long answers are waited for after the last probe, 1 to 600000 milliseconds",

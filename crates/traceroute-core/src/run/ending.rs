@@ -124,9 +124,9 @@ impl Path {
             .min_by_key(|ending| (!ending.destination, ending.ttl, ending.shown_by))
     }
 
-    /// Where an answer that ends the path stands on it: at the distance that its quote shows, or its TTL and sisters together, unless
-    /// other answers belie that; otherwise at the TTL of its probe. Silence belies nothing: Linux sends six ICMP errors at once, and one a
-    /// second from then on.
+    /// Where an answer that ends the path stands on it: at the distance that its quote shows, or its TTL and sisters together,
+    /// unless other answers belie that; otherwise at the TTL of its probe. Silence belies nothing: Linux sends six ICMP errors
+    /// at once, and one a second from then on.
     fn position(&self, probe: Ttl, response: &ProbeResponse) -> Ttl {
         let shown = quoted_distance(probe, response).or_else(|| self.agreed_distance(response));
         let Some(distance) = shown.map(|ttl| ttl.max(self.first)).filter(|ttl| *ttl < probe) else {
